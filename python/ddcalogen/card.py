@@ -132,7 +132,7 @@ class NoiseInput(_Strict):
     )
     shape: tuple[PositiveInt | Literal["spots"], ...] = Field(
         min_length=1,
-        description="shape behind the batch axis; 'spots' (first place only) stands for the largest capacity of a batch",
+        description="shape behind the batch axis; 'spots' (first place only) is the largest capacity of a batch",
     )
 
     @field_validator("shape")

@@ -52,4 +52,6 @@ PYBIND11_MODULE(_core, m) {
             "GeV, times in ns.";
   py::register_exception_translator(&translate);
   ddcalogen::register_geometry(m);
+  ddcalogen::register_inference(m);
+  ddcalogen::register_engine(m);
 }

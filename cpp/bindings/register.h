@@ -7,5 +7,7 @@
 namespace ddcalogen {
 
 void register_geometry(pybind11::module_& m);
+void register_inference(pybind11::module_& m);
+void register_engine(pybind11::module_& m);
 
 } // namespace ddcalogen

@@ -265,7 +265,6 @@ EnergyAccount Placer::place(const ShowerToPlace& shower, const GridView& grid, c
     uniform(random.data(), random.size());
   }
   cells.begin(grid.layers * 64);
-  const auto& stack = m_stacks->stacks()[shower.entry.stack];
   for (std::size_t layer = 0; layer < grid.layers; ++layer) {
     const Projection* p = context.projection(layer);
     for (std::size_t ix = 0; ix < grid.nx; ++ix)

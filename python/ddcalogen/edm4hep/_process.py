@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""The process that owns ROOT while an EDM4hep file is written.
+
+ROOT lives in a process of its own because its signal handlers, its output, its LLVM and its one global set of class
+declarations (schema 2 and schema 4 cannot both be declared) then stay out of the user's program, and because
+compression runs beside the simulation. `Writer` speaks to it through pipes:
+
+standard input: a configuration (JSON), then records, each `RECORD_HEADER` (kind, size) and payload: b"E" an event,
+b"P" a parameter frame (u64 length, category, parameters), b"F" finish (empty). End of input without b"F" means that the
+file is not wanted. standard output: JSON lines, `ready`, `done` or `error`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from ddcalogen.edm4hep.schema import (
+    CONTRIBUTIONS_SUFFIX,
+    EVENT_HEADER,
+    LAYOUTS,
+    MC_PARTICLES,
+    Layout,
+    LayoutName,
+    collection_id,
+    cpp_declarations,
+    edm_definition,
+)
+
+RECORD_HEADER = struct.Struct("<cQ")
+EVENT, PARAMETERS, FINISH = b"E", b"P", b"F"
+_JIT_DIRECTORY = Path(__file__).parent / "jit"
+
+
+class _Refused(Exception):
+    """Carries the fields of the error that the parent shall raise."""
+
+    def __init__(self, kind: str, problem: str, **details: str | None) -> None:
+        super().__init__(problem)
+        self.report = {"status": "error", "kind": kind, "problem": problem, **details}
+
+
+class _Backend(Protocol):
+    """What both kinds of writer offer. `description` says which kind, layout and versions write the file."""
+
+    description: dict[str, Any]
+
+    def event(self, address: int, size: int) -> str: ...
+
+    def parameters(self, category: str, address: int, size: int) -> str: ...
+
+    def finish(self) -> str: ...
+
+
+def _import_root() -> Any:
+    try:
+        import ROOT
+    except Exception as error:  # a broken installation raises all kinds of exceptions
+        raise _Refused(
+            "configuration",
+            "ROOT cannot be imported, and without it no EDM4hep file can be written",
+            found=f"{type(error).__name__}: {error}",
+            expected="the ROOT wheel, or a Key4hep environment",
+            remedy="Install the extra: pip install 'ddcalogen[edm4hep]'.",
+        ) from error
+    ROOT.PyConfig.IgnoreCommandLineOptions = True
+    ROOT.gROOT.SetBatch(True)
+    ROOT.gErrorIgnoreLevel = ROOT.kError
+    return ROOT
+
+
+def _declare(root: Any, code: str) -> None:
+    if not root.gInterpreter.Declare("#pragma cling optimize(2)\n" + code):
+        raise _Refused(
+            "configuration",
+            "ROOT's interpreter refused the EDM4hep declarations",
+            found=f"ROOT {root.gROOT.GetVersion()}",
+            expected="ROOT 6.28 or newer",
+        )
+
+
+def _all_names(calorimeters: list[str], trackers: list[str]) -> list[str]:
+    """All collections of an event in the order in which podio makes their branches."""
+    names = [EVENT_HEADER, MC_PARTICLES, *calorimeters, *trackers]
+    return sorted([*names, *(name + CONTRIBUTIONS_SUFFIX for name in calorimeters)], key=str.lower)
+
+
+class _RootBackend:
+    """Writes podio's layout with ROOT alone."""
+
+    def __init__(self, path: str, layout: Layout, calorimeters: list[str], trackers: list[str]) -> None:
+        root = _import_root()
+        root.gInterpreter.SetClassAutoloading(False)  # another EDM4hep on the library path must not interfere
+        defines = f"#define DDCALOGEN_SCHEMA {layout.schema}\n"
+        if layout.name == "1.2":
+            defines += "#define DDCALOGEN_PODIO_1_2\n"
+        _declare(
+            root,
+            f'{defines}#include <cstdint>\n#include <Rtypes.h>\n{cpp_declarations(layout.schema)}'
+            f'#include "{_JIT_DIRECTORY / "root_writer.h"}"\n',
+        )
+        self._layout = layout
+        self._writer = root.ddcalogen.EventFileWriter()
+        _check(self._writer.open(path))
+        self._writer.declareHeader(EVENT_HEADER, collection_id(EVENT_HEADER))
+        self._writer.declareParticles(MC_PARTICLES, collection_id(MC_PARTICLES))
+        for name in calorimeters:
+            contributions = name + CONTRIBUTIONS_SUFFIX
+            self._writer.declareCalorimeter(name, collection_id(name), contributions, collection_id(contributions))
+        for name in trackers:
+            self._writer.declareTracker(name, collection_id(name))
+        order = root.std.vector["std::string"](_all_names(calorimeters, trackers))
+        _check(self._writer.create(order))
+        self.description = {
+            "backend": "root",
+            "layout": layout.name,
+            "root": str(root.gROOT.GetVersion()),
+            "schema": layout.schema,
+        }
+
+    def event(self, address: int, size: int) -> str:
+        return str(self._writer.event(address, size))
+
+    def parameters(self, category: str, address: int, size: int) -> str:
+        return str(self._writer.parameters(category, address, size))
+
+    def finish(self) -> str:
+        layout = self._layout
+        return str(
+            self._writer.finish(*layout.podio_version, *layout.edm4hep_version, edm_definition(layout.schema))
+        )
+
+
+def _check(message: Any) -> None:
+    if str(message):
+        raise _Refused("output", "The EDM4hep file cannot be written", found=str(message))
+
+
+def _open_backend(configuration: dict[str, Any]) -> _Backend:
+    layout: LayoutName | None = configuration["layout"]
+    arguments = (configuration["path"], configuration["calorimeters"], configuration["trackers"])
+    path, calorimeters, trackers = arguments
+    return _RootBackend(path, LAYOUTS[layout or "current"], calorimeters, trackers)
+
+
+def _serve(configuration: dict[str, Any], source: BinaryIO, answer: Callable[[dict[str, Any]], None]) -> bool:
+    """Whether the file was completed."""
+    backend = _open_backend(configuration)
+    answer({"status": "ready", **backend.description})
+    events = 0
+    while len(header := source.read(RECORD_HEADER.size)) == RECORD_HEADER.size:
+        kind, size = RECORD_HEADER.unpack(header)
+        payload = source.read(size)
+        if len(payload) != size:
+            return False
+        if kind == FINISH:
+            _check(backend.finish())
+            answer({"status": "done", "events": events})
+            return True
+        buffer = np.frombuffer(payload, np.uint8)
+        address = int(buffer.ctypes.data)
+        if kind == EVENT:
+            _check(backend.event(address, size))
+            events += 1
+        else:
+            length = int.from_bytes(payload[:8], "little")
+            category = payload[8 : 8 + length].decode()
+            _check(backend.parameters(category, address + 8 + length, size - 8 - length))
+    return False
+
+
+def main() -> None:
+    """Serve one `Writer`; never returns."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever ROOT prints is not an answer
+
+    def answer(report: dict[str, Any]) -> None:
+        answers.write(json.dumps(report) + "\n")
+        answers.flush()
+
+    code = 0
+    configuration = json.loads(sys.stdin.buffer.readline())
+    complete = False
+    try:
+        complete = _serve(configuration, sys.stdin.buffer, answer)
+    except _Refused as error:
+        code = 1
+        answer(error.report)
+    except BaseException as error:
+        code = 1
+        answer({"status": "error", "kind": "output", "problem": "The EDM4hep writer process failed",
+                "found": f"{type(error).__name__}: {error}"})
+    if not complete:
+        with contextlib.suppress(OSError):  # the parent may be gone, or may have removed it
+            os.unlink(configuration["path"])
+    sys.stderr.flush()
+    os._exit(code)  # skips ROOT's tear-down, which would touch a half-written file
+
+
+if __name__ == "__main__":
+    main()

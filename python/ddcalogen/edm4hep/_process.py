@@ -42,7 +42,7 @@ EVENT, PARAMETERS, FINISH = b"E", b"P", b"F"
 _JIT_DIRECTORY = Path(__file__).parent / "jit"
 
 
-class _Refused(Exception):
+class _RefusalError(Exception):
     """Carries the fields of the error that the parent shall raise."""
 
     def __init__(self, kind: str, problem: str, **details: str | None) -> None:
@@ -66,7 +66,7 @@ def _import_root() -> Any:
     try:
         import ROOT
     except Exception as error:  # a broken installation raises all kinds of exceptions
-        raise _Refused(
+        raise _RefusalError(
             "configuration",
             "ROOT cannot be imported, and without it no EDM4hep file can be written",
             found=f"{type(error).__name__}: {error}",
@@ -81,7 +81,7 @@ def _import_root() -> Any:
 
 def _declare(root: Any, code: str) -> None:
     if not root.gInterpreter.Declare("#pragma cling optimize(2)\n" + code):
-        raise _Refused(
+        raise _RefusalError(
             "configuration",
             "ROOT's interpreter refused the EDM4hep declarations",
             found=f"ROOT {root.gROOT.GetVersion()}",
@@ -89,10 +89,18 @@ def _declare(root: Any, code: str) -> None:
         )
 
 
-def _all_names(calorimeters: list[str], trackers: list[str]) -> list[str]:
-    """All collections of an event in the order in which podio makes their branches."""
-    names = [EVENT_HEADER, MC_PARTICLES, *calorimeters, *trackers]
-    return sorted([*names, *(name + CONTRIBUTIONS_SUFFIX for name in calorimeters)], key=str.lower)
+def _declarations(calorimeters: list[str], trackers: list[str]) -> bytes:
+    """All collections of an event for jit/event_record.h, in the order in which podio makes their branches."""
+    kinds = [(b"H", EVENT_HEADER, ""), (b"P", MC_PARTICLES, "")]
+    kinds += [(b"C", name, "") for name in calorimeters]
+    kinds += [(b"c", name + CONTRIBUTIONS_SUFFIX, name) for name in calorimeters]
+    kinds += [(b"T", name, "") for name in trackers]
+    packed = struct.pack("<Q", len(kinds))
+    for kind, name, hits in sorted(kinds, key=lambda entry: entry[1].lower()):
+        packed += struct.pack("<cI", kind, collection_id(name))
+        for text in (name, hits):
+            packed += struct.pack("<Q", len(text)) + text.encode()
+    return packed
 
 
 class _RootBackend:
@@ -106,21 +114,13 @@ class _RootBackend:
             defines += "#define DDCALOGEN_PODIO_1_2\n"
         _declare(
             root,
-            f'{defines}#include <cstdint>\n#include <Rtypes.h>\n{cpp_declarations(layout.schema)}'
+            f"{defines}#include <cstdint>\n#include <Rtypes.h>\n{cpp_declarations(layout.schema)}"
             f'#include "{_JIT_DIRECTORY / "root_writer.h"}"\n',
         )
         self._layout = layout
         self._writer = root.ddcalogen.EventFileWriter()
-        _check(self._writer.open(path))
-        self._writer.declareHeader(EVENT_HEADER, collection_id(EVENT_HEADER))
-        self._writer.declareParticles(MC_PARTICLES, collection_id(MC_PARTICLES))
-        for name in calorimeters:
-            contributions = name + CONTRIBUTIONS_SUFFIX
-            self._writer.declareCalorimeter(name, collection_id(name), contributions, collection_id(contributions))
-        for name in trackers:
-            self._writer.declareTracker(name, collection_id(name))
-        order = root.std.vector["std::string"](_all_names(calorimeters, trackers))
-        _check(self._writer.create(order))
+        declarations = np.frombuffer(_declarations(calorimeters, trackers), np.uint8)
+        _check(self._writer.open(path, int(declarations.ctypes.data), len(declarations)))
         self.description = {
             "backend": "root",
             "layout": layout.name,
@@ -136,21 +136,19 @@ class _RootBackend:
 
     def finish(self) -> str:
         layout = self._layout
-        return str(
-            self._writer.finish(*layout.podio_version, *layout.edm4hep_version, edm_definition(layout.schema))
-        )
+        return str(self._writer.finish(*layout.podio_version, *layout.edm4hep_version, edm_definition(layout.schema)))
 
 
 def _check(message: Any) -> None:
     if str(message):
-        raise _Refused("output", "The EDM4hep file cannot be written", found=str(message))
+        raise _RefusalError("output", "The EDM4hep file cannot be written", found=str(message))
 
 
 def _open_backend(configuration: dict[str, Any]) -> _Backend:
     layout: LayoutName | None = configuration["layout"]
-    arguments = (configuration["path"], configuration["calorimeters"], configuration["trackers"])
-    path, calorimeters, trackers = arguments
-    return _RootBackend(path, LAYOUTS[layout or "current"], calorimeters, trackers)
+    return _RootBackend(
+        configuration["path"], LAYOUTS[layout or "current"], configuration["calorimeters"], configuration["trackers"]
+    )
 
 
 def _serve(configuration: dict[str, Any], source: BinaryIO, answer: Callable[[dict[str, Any]], None]) -> bool:
@@ -194,13 +192,19 @@ def main() -> None:
     complete = False
     try:
         complete = _serve(configuration, sys.stdin.buffer, answer)
-    except _Refused as error:
+    except _RefusalError as error:
         code = 1
         answer(error.report)
     except BaseException as error:
         code = 1
-        answer({"status": "error", "kind": "output", "problem": "The EDM4hep writer process failed",
-                "found": f"{type(error).__name__}: {error}"})
+        answer(
+            {
+                "status": "error",
+                "kind": "output",
+                "problem": "The EDM4hep writer process failed",
+                "found": f"{type(error).__name__}: {error}",
+            }
+        )
     if not complete:
         with contextlib.suppress(OSError):  # the parent may be gone, or may have removed it
             os.unlink(configuration["path"])

@@ -97,7 +97,9 @@ class Reader:
         tree = self._guarded("read podio_metadata", lambda: self._file["podio_metadata"])
         self.podio_version = self._version(tree, "PodioBuildVersion")
         self.edm4hep_version = self._version(tree, "edm4hep___Version")
-        self._events = self._guarded("read the events tree", lambda: self._file["events"]) if "events" in classes else None
+        self._events = (
+            self._guarded("read the events tree", lambda: self._file["events"]) if "events" in classes else None
+        )
         self.collections: dict[str, str] = {}
         self._members: dict[str, list[str]] = {}
         ids: dict[str, int] = {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntFlag
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,8 @@ def _column(owner: str, name: str, values: Any, dtype: npt.DTypeLike, shape: tup
             limits = np.iinfo(wanted)
             if array.size and (int(array.min()) < limits.min or int(array.max()) > limits.max):
                 raise TypeError(f"values from {array.min()} to {array.max()}")
-        array = np.ascontiguousarray(array, dtype=wanted)
+        with np.errstate(over="ignore"):  # what overflows becomes infinite, which check_finite refuses
+            array = np.ascontiguousarray(array, dtype=wanted)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{owner}.{name} cannot be used", found=str(error), expected=f"{wanted} of shape {shape}"
@@ -111,6 +112,33 @@ def _check_finite(owner: str, record: Any) -> None:
                 expected="finite numbers",
                 remedy="The program that made these values has failed; reject the object there.",
             )
+
+
+class _Columns:
+    """A structure of arrays: `_COLUMNS` names each array with its dtype and its width (1 = a plain column)."""
+
+    _COLUMNS: ClassVar[dict[str, tuple[type[np.generic], int]]]
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        names = iter(self._COLUMNS)
+        count = np.size(getattr(self, next(names)))
+        for name, (dtype, width) in self._COLUMNS.items():
+            shape = (count,) if width == 1 else (count, width)
+            object.__setattr__(self, name, _column(owner, name, getattr(self, name), dtype, shape))
+
+    @classmethod
+    def _no_rows(cls) -> dict[str, Any]:
+        return {
+            name: np.zeros((0,) if width == 1 else (0, width), dtype) for name, (dtype, width) in cls._COLUMNS.items()
+        }
+
+    def columns(self) -> list[npt.NDArray[Any]]:
+        """The plain and three-wide columns in the order of their declaration."""
+        return [getattr(self, name) for name in self._COLUMNS]
+
+    def __len__(self) -> int:
+        return len(getattr(self, next(iter(self._COLUMNS))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +189,7 @@ class Ragged:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class MCParticles:
+class MCParticles(_Columns):
     """`edm4hep::MCParticle` collection of one event, N particles.
 
     pdg, generator_status, simulator_status (bits: `SimulatorStatus`), helicity (`NO_HELICITY` = unset): int32 [N];
@@ -184,23 +212,23 @@ class MCParticles:
     parents: Ragged
     daughters: Ragged
 
+    _COLUMNS: ClassVar[dict[str, tuple[type[np.generic], int]]] = {
+        "pdg": (np.int32, 1),
+        "generator_status": (np.int32, 1),
+        "simulator_status": (np.int32, 1),
+        "charge": (np.float32, 1),
+        "time_ns": (np.float32, 1),
+        "mass_gev": (np.float64, 1),
+        "vertex_mm": (np.float64, 3),
+        "endpoint_mm": (np.float64, 3),
+        "momentum_gev": (np.float64, 3),
+        "momentum_at_endpoint_gev": (np.float64, 3),
+        "helicity": (np.int32, 1),
+    }
+
     def __post_init__(self) -> None:
-        count = len(self.pdg)
-        for name, dtype, width in (
-            ("pdg", np.int32, 1),
-            ("generator_status", np.int32, 1),
-            ("simulator_status", np.int32, 1),
-            ("charge", np.float32, 1),
-            ("time_ns", np.float32, 1),
-            ("mass_gev", np.float64, 1),
-            ("vertex_mm", np.float64, 3),
-            ("endpoint_mm", np.float64, 3),
-            ("momentum_gev", np.float64, 3),
-            ("momentum_at_endpoint_gev", np.float64, 3),
-            ("helicity", np.int32, 1),
-        ):
-            shape = (count,) if width == 1 else (count, width)
-            object.__setattr__(self, name, _column("MCParticles", name, getattr(self, name), dtype, shape))
+        super().__post_init__()
+        count = len(self)
         for name in ("parents", "daughters"):
             lists: Ragged = getattr(self, name)
             if len(lists) != count:
@@ -259,23 +287,22 @@ class MCParticles:
     @classmethod
     def empty(cls) -> MCParticles:
         """No particles."""
-        return cls.create(pdg=np.zeros(0, np.int32), momentum_gev=np.zeros((0, 3)))
-
-    def __len__(self) -> int:
-        return len(self.pdg)
+        return cls(**cls._no_rows(), parents=Ragged.empty(0), daughters=Ragged.empty(0))
 
     @property
     def energy_gev(self) -> npt.NDArray[np.float64]:
         """Energy from momentum and mass, GeV, float64 [N]."""
-        return np.sqrt((self.momentum_gev**2).sum(axis=1) + self.mass_gev**2)
+        energy: npt.NDArray[np.float64] = np.sqrt((self.momentum_gev**2).sum(axis=1) + self.mass_gev**2)
+        return energy
 
     def has_status(self, bits: SimulatorStatus) -> npt.NDArray[np.bool_]:
         """Which particles have all the given simulator status bits, bool [N]."""
-        return np.equal(self.simulator_status & int(bits), int(bits))
+        has: npt.NDArray[np.bool_] = (self.simulator_status & int(bits)) == int(bits)
+        return has
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Contributions:
+class Contributions(_Columns):
     """`edm4hep::CaloHitContribution` objects of one hit collection, M of them, ordered by hit.
 
     particle: int32 [M], index into the event's particles, `NO_PARTICLE` = none; pdg: int32 [M];
@@ -291,39 +318,23 @@ class Contributions:
     step_position_mm: npt.NDArray[np.float32]
     step_length_mm: npt.NDArray[np.float32]
 
-    def __post_init__(self) -> None:
-        count = len(self.particle)
-        for name, dtype, width in (
-            ("particle", np.int32, 1),
-            ("pdg", np.int32, 1),
-            ("energy_gev", np.float32, 1),
-            ("time_ns", np.float32, 1),
-            ("step_position_mm", np.float32, 3),
-            ("step_length_mm", np.float32, 1),
-        ):
-            shape = (count,) if width == 1 else (count, width)
-            object.__setattr__(self, name, _column("Contributions", name, getattr(self, name), dtype, shape))
+    _COLUMNS: ClassVar[dict[str, tuple[type[np.generic], int]]] = {
+        "particle": (np.int32, 1),
+        "pdg": (np.int32, 1),
+        "energy_gev": (np.float32, 1),
+        "time_ns": (np.float32, 1),
+        "step_position_mm": (np.float32, 3),
+        "step_length_mm": (np.float32, 1),
+    }
 
     @classmethod
     def empty(cls) -> Contributions:
         """No contributions."""
-        none = np.zeros(0)
-        index = np.zeros(0, np.int32)
-        return cls(
-            particle=index,
-            pdg=index,
-            energy_gev=none.astype(np.float32),
-            time_ns=none.astype(np.float32),
-            step_position_mm=np.zeros((0, 3), np.float32),
-            step_length_mm=none.astype(np.float32),
-        )
-
-    def __len__(self) -> int:
-        return len(self.particle)
+        return cls(**cls._no_rows())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CalorimeterHits:
+class CalorimeterHits(_Columns):
     """One `edm4hep::SimCalorimeterHit` collection of one event with its contributions, N hits.
 
     cell_id: uint64 [N]; energy_gev: float32 [N]; position_mm: float32 [N,3] (cell centre, global frame);
@@ -336,34 +347,28 @@ class CalorimeterHits:
     contribution_offsets: npt.NDArray[np.int64]
     contributions: Contributions
 
+    _COLUMNS: ClassVar[dict[str, tuple[type[np.generic], int]]] = {
+        "cell_id": (np.uint64, 1),
+        "energy_gev": (np.float32, 1),
+        "position_mm": (np.float32, 3),
+    }
+
     def __post_init__(self) -> None:
-        count = len(self.cell_id)
-        for name, dtype, shape in (
-            ("cell_id", np.uint64, (count,)),
-            ("energy_gev", np.float32, (count,)),
-            ("position_mm", np.float32, (count, 3)),
-            ("contribution_offsets", np.int64, (count + 1,)),
-        ):
-            object.__setattr__(self, name, _column("CalorimeterHits", name, getattr(self, name), dtype, shape))
-        _check_offsets("CalorimeterHits", self.contribution_offsets, len(self.contributions))
+        super().__post_init__()
+        offsets = _column(
+            "CalorimeterHits", "contribution_offsets", self.contribution_offsets, np.int64, (len(self) + 1,)
+        )
+        object.__setattr__(self, "contribution_offsets", offsets)
+        _check_offsets("CalorimeterHits", offsets, len(self.contributions))
 
     @classmethod
     def empty(cls) -> CalorimeterHits:
         """No hits."""
-        return cls(
-            cell_id=np.zeros(0, np.uint64),
-            energy_gev=np.zeros(0, np.float32),
-            position_mm=np.zeros((0, 3), np.float32),
-            contribution_offsets=np.zeros(1, np.int64),
-            contributions=Contributions.empty(),
-        )
-
-    def __len__(self) -> int:
-        return len(self.cell_id)
+        return cls(**cls._no_rows(), contribution_offsets=np.zeros(1, np.int64), contributions=Contributions.empty())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TrackerHits:
+class TrackerHits(_Columns):
     """One `edm4hep::SimTrackerHit` collection of one event, N hits. Record mode stores calorimeter entries in it.
 
     cell_id: uint64 [N]; energy_gev (eDep), time_ns: float32 [N]; path_length_mm: float32 [N]; quality: int32 [N];
@@ -379,38 +384,21 @@ class TrackerHits:
     momentum_gev: npt.NDArray[np.float32]
     particle: npt.NDArray[np.int32]
 
-    def __post_init__(self) -> None:
-        count = len(self.cell_id)
-        for name, dtype, width in (
-            ("cell_id", np.uint64, 1),
-            ("energy_gev", np.float32, 1),
-            ("time_ns", np.float32, 1),
-            ("path_length_mm", np.float32, 1),
-            ("quality", np.int32, 1),
-            ("position_mm", np.float64, 3),
-            ("momentum_gev", np.float32, 3),
-            ("particle", np.int32, 1),
-        ):
-            shape = (count,) if width == 1 else (count, width)
-            object.__setattr__(self, name, _column("TrackerHits", name, getattr(self, name), dtype, shape))
+    _COLUMNS: ClassVar[dict[str, tuple[type[np.generic], int]]] = {
+        "cell_id": (np.uint64, 1),
+        "energy_gev": (np.float32, 1),
+        "time_ns": (np.float32, 1),
+        "path_length_mm": (np.float32, 1),
+        "quality": (np.int32, 1),
+        "position_mm": (np.float64, 3),
+        "momentum_gev": (np.float32, 3),
+        "particle": (np.int32, 1),
+    }
 
     @classmethod
     def empty(cls) -> TrackerHits:
         """No hits."""
-        none = np.zeros(0, np.float32)
-        return cls(
-            cell_id=np.zeros(0, np.uint64),
-            energy_gev=none,
-            time_ns=none,
-            path_length_mm=none,
-            quality=np.zeros(0, np.int32),
-            position_mm=np.zeros((0, 3)),
-            momentum_gev=np.zeros((0, 3), np.float32),
-            particle=np.zeros(0, np.int32),
-        )
-
-    def __len__(self) -> int:
-        return len(self.cell_id)
+        return cls(**cls._no_rows())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -433,7 +421,9 @@ class Event:
     time_stamp: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", _column("Event", "weights", self.weights, np.float64, np.shape(self.weights)))
+        object.__setattr__(
+            self, "weights", _column("Event", "weights", self.weights, np.float64, np.shape(self.weights))
+        )
         count = len(self.particles)
         for name, hits in self.calorimeter_hits.items():
             _check_indices(f"{name}.contributions.particle", hits.contributions.particle, NO_PARTICLE, count)

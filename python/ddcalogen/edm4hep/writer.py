@@ -17,13 +17,21 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, NoReturn
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ddcalogen.edm4hep._process import EVENT, FINISH, PARAMETERS, RECORD_HEADER
-from ddcalogen.edm4hep.records import CalorimeterHits, Event, MCParticles, ParameterValue, Ragged, TrackerHits
+from ddcalogen.edm4hep.records import (
+    CalorimeterHits,
+    Contributions,
+    Event,
+    MCParticles,
+    ParameterValue,
+    Ragged,
+    TrackerHits,
+)
 from ddcalogen.edm4hep.schema import (
     CONTRIBUTIONS_SUFFIX,
     ENCODING_SUFFIX,
@@ -98,8 +106,9 @@ class Writer:
         self.metadata: dict[str, ParameterValue] = dict(metadata or {})
         self.events_written = 0
         self._encodings = {**collections, **(tracker_collections or {})}
-        self._calorimeters = list(collections)
-        self._trackers = list(tracker_collections or {})
+        # podio's order of branches, in which the writing process expects them
+        self._calorimeters = sorted(collections, key=str.lower)
+        self._trackers = sorted(tracker_collections or {}, key=str.lower)
         self._process: subprocess.Popen[bytes] | None = None
         self._description: dict[str, Any] | None = None
         _check_names(self._calorimeters, self._trackers)
@@ -116,8 +125,15 @@ class Writer:
             )
         self._partial = self._reserve()
         try:
-            self._start({"path": str(self._partial), "layout": layout, "backend": backend,
-                         "calorimeters": self._calorimeters, "trackers": self._trackers})
+            self._start(
+                {
+                    "path": str(self._partial),
+                    "layout": layout,
+                    "backend": backend,
+                    "calorimeters": self._calorimeters,
+                    "trackers": self._trackers,
+                }
+            )
         except BaseException:
             self.abort()
             raise
@@ -141,8 +157,11 @@ class Writer:
     def _start(self, configuration: dict[str, Any]) -> None:
         if not sys.executable:
             raise ConfigurationError("The Python interpreter does not know its own path", found="sys.executable empty")
-        code = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from ddcalogen.edm4hep._process import main; main()"
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        code = (
+            "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
+            "from ddcalogen.edm4hep._process import main; main()"
+        )
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
@@ -232,7 +251,8 @@ class Writer:
         self._send([RECORD_HEADER.pack(kind, sum(map(len, payload))), *payload])
 
     def _send(self, parts: Iterable[bytes]) -> None:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         try:
             self._process.stdin.write(b"".join(parts))
             self._process.stdin.flush()
@@ -243,7 +263,8 @@ class Writer:
     def _answer(self, expected: str) -> dict[str, Any]:
         """The next answer of the process; anything but `expected` ends in an exception and removes the file."""
         self._require_open()
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         report: dict[str, Any] = json.loads(line) if line else {}
         if report.get("status") == expected:
@@ -257,10 +278,6 @@ class Writer:
             )
             self.abort()
             raise error
-        self._fail_without_answer()
-
-    def _fail_without_answer(self) -> NoReturn:
-        assert self._process is not None
         code = self._process.wait()
         self._log.seek(0)
         tail = self._log.read().decode(errors="replace").strip()[-500:]
@@ -327,11 +344,13 @@ def _packed_parameters(parameters: Mapping[str, ParameterValue]) -> list[bytes]:
                 integers[key] = np.array(whole, np.int32)
             else:
                 texts[key] = [str(entry) for entry in whole]
-        elif all(isinstance(entry, bool | int | float | np.bool_ | np.number) for entry in entries) and np.isrealobj(entries):
+        elif all(isinstance(entry, bool | int | float | np.bool_ | np.integer | np.floating) for entry in entries):
             doubles[key] = np.array([float(entry) for entry in entries], np.float64)
         else:
             raise InputError(
-                f"Parameter {key!r} cannot be stored", found=repr(value)[:200], expected="int, float, str or a list of one"
+                f"Parameter {key!r} cannot be stored",
+                found=repr(value)[:200],
+                expected="int, float, str or a list of one of them",
             )
     packed = []
     for numbers in (integers, doubles):
@@ -365,7 +384,7 @@ def pack_event(event: Event, calorimeters: Sequence[str], trackers: Sequence[str
     for name in calorimeters:
         parts += _packed_hits(event.calorimeter_hits.get(name) or _NO_HITS)
     for name in trackers:
-        parts += _packed_tracker(event.tracker_hits.get(name) or _NO_TRACKER_HITS)
+        parts += _packed_columns(event.tracker_hits.get(name) or _NO_TRACKER_HITS)
     return parts
 
 
@@ -373,10 +392,8 @@ _NO_HITS = CalorimeterHits.empty()
 _NO_TRACKER_HITS = TrackerHits.empty()
 
 
-def _packed_particles(p: MCParticles) -> list[bytes]:
-    columns = (p.pdg, p.generator_status, p.simulator_status, p.charge, p.time_ns, p.mass_gev, p.vertex_mm,
-               p.endpoint_mm, p.momentum_gev, p.momentum_at_endpoint_gev, p.helicity)
-    return [_COUNT.pack(len(p)), *(c.tobytes() for c in columns), *_packed_lists(p.parents), *_packed_lists(p.daughters)]
+def _packed_particles(particles: MCParticles) -> list[bytes]:
+    return [*_packed_columns(particles), *_packed_lists(particles.parents), *_packed_lists(particles.daughters)]
 
 
 def _packed_lists(lists: Ragged) -> list[bytes]:
@@ -384,16 +401,9 @@ def _packed_lists(lists: Ragged) -> list[bytes]:
 
 
 def _packed_hits(hits: CalorimeterHits) -> list[bytes]:
-    c = hits.contributions
-    columns = (hits.cell_id, hits.energy_gev, hits.position_mm, hits.contribution_offsets)
-    of_contributions = (c.particle, c.pdg, c.energy_gev, c.time_ns, c.step_position_mm, c.step_length_mm)
-    return [
-        _COUNT.pack(len(hits)), *(column.tobytes() for column in columns),
-        _COUNT.pack(len(c)), *(column.tobytes() for column in of_contributions),
-    ]
+    return [*_packed_columns(hits), hits.contribution_offsets.tobytes(), *_packed_columns(hits.contributions)]
 
 
-def _packed_tracker(hits: TrackerHits) -> list[bytes]:
-    columns = (hits.cell_id, hits.energy_gev, hits.time_ns, hits.path_length_mm, hits.quality, hits.position_mm,
-               hits.momentum_gev, hits.particle)
-    return [_COUNT.pack(len(hits)), *(column.tobytes() for column in columns)]
+def _packed_columns(record: MCParticles | CalorimeterHits | Contributions | TrackerHits) -> list[bytes]:
+    """The number of rows, then the columns in the order in which the record declares them."""
+    return [_COUNT.pack(len(record)), *(column.tobytes() for column in record.columns())]

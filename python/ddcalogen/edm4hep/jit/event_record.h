@@ -19,7 +19,7 @@ namespace ddcalogen {
 template <typename T> class Column {
 public:
   Column() = default;
-  Column(const char *data, std::size_t size) : m_data(data), m_size(size) {}
+  Column(const char* data, std::size_t size) : m_data(data), m_size(size) {}
   std::size_t size() const { return m_size; }
   T operator[](std::size_t index) const {
     T value;
@@ -28,13 +28,13 @@ public:
   }
 
 private:
-  const char *m_data = nullptr;
+  const char* m_data = nullptr;
   std::size_t m_size = 0;
 };
 
 class Cursor {
 public:
-  Cursor(const char *data, std::size_t size) : m_data(data), m_left(size) {}
+  Cursor(const char* data, std::size_t size) : m_data(data), m_left(size) {}
 
   template <typename T> Column<T> column(std::size_t count) {
     if (count > m_left / sizeof(T)) {
@@ -49,7 +49,7 @@ public:
   std::size_t count() { return static_cast<std::size_t>(value<std::uint64_t>()); }
   std::string text() {
     const std::size_t size = count();
-    const char *begin = m_data;
+    const char* begin = m_data;
     column<char>(size);
     return std::string(begin, size);
   }
@@ -60,7 +60,7 @@ public:
   }
 
 private:
-  const char *m_data;
+  const char* m_data;
   std::size_t m_left;
 };
 
@@ -70,22 +70,45 @@ struct Parameters {
   std::map<std::string, std::vector<double>> doubles;
   std::map<std::string, std::vector<std::string>> strings;
 
-  explicit Parameters(Cursor &cursor) {
-    read(cursor, integers, [](Cursor &c) { return static_cast<int>(c.value<std::int32_t>()); });
-    read(cursor, doubles, [](Cursor &c) { return c.value<double>(); });
-    read(cursor, strings, [](Cursor &c) { return c.text(); });
+  explicit Parameters(Cursor& cursor) {
+    read(cursor, integers, [](Cursor& c) { return static_cast<int>(c.value<std::int32_t>()); });
+    read(cursor, doubles, [](Cursor& c) { return c.value<double>(); });
+    read(cursor, strings, [](Cursor& c) { return c.text(); });
   }
 
 private:
-  template <typename Map, typename Read> static void read(Cursor &cursor, Map &map, Read &&readValue) {
+  template <typename Map, typename Read> static void read(Cursor& cursor, Map& map, Read&& readValue) {
     for (std::size_t keys = cursor.count(); keys != 0; --keys) {
-      auto &values = map[cursor.text()];
+      auto& values = map[cursor.text()];
       for (std::size_t left = cursor.count(); left != 0; --left) {
         values.push_back(readValue(cursor));
       }
     }
   }
 };
+
+/// A collection as the writer is told of it at the start: 'H' event header, 'P' particles, 'C' calorimeter hits,
+/// 'c' the contributions to the hits named `hits`, 'T' tracker hits.
+struct Declaration {
+  char kind;
+  std::uint32_t id;
+  std::string name;
+  std::string hits;
+
+  explicit Declaration(Cursor& c)
+      : kind(c.value<char>()), id(c.value<std::uint32_t>()), name(c.text()), hits(c.text()) {}
+};
+
+/// The declarations in the order in which podio sorts branches; event records list calorimeters and trackers so.
+inline std::vector<Declaration> readDeclarations(std::uintptr_t data, std::size_t size) {
+  Cursor cursor(reinterpret_cast<const char*>(data), size);
+  std::vector<Declaration> declarations;
+  for (std::size_t left = cursor.count(); left != 0; --left) {
+    declarations.emplace_back(cursor);
+  }
+  cursor.finish();
+  return declarations;
+}
 
 struct HeaderRecord {
   std::uint64_t eventNumber;
@@ -94,7 +117,7 @@ struct HeaderRecord {
   double weight;
   Column<double> weights;
 
-  explicit HeaderRecord(Cursor &c)
+  explicit HeaderRecord(Cursor& c)
       : eventNumber(c.value<std::uint64_t>()), runNumber(c.value<std::int64_t>()), timeStamp(c.value<std::uint64_t>()),
         weight(c.value<double>()), weights(c.column<double>(c.count())) {}
 };
@@ -104,7 +127,7 @@ struct RaggedRecord {
   Column<std::int64_t> offsets;
   Column<std::int32_t> indices;
 
-  RaggedRecord(Cursor &c, std::size_t size)
+  RaggedRecord(Cursor& c, std::size_t size)
       : offsets(c.column<std::int64_t>(size + 1)), indices(c.column<std::int32_t>(c.count())) {}
 };
 
@@ -116,7 +139,7 @@ struct ParticlesRecord {
   Column<std::int32_t> helicity;
   RaggedRecord parents, daughters;
 
-  explicit ParticlesRecord(Cursor &c)
+  explicit ParticlesRecord(Cursor& c)
       : size(c.count()), pdg(c.column<std::int32_t>(size)), generatorStatus(c.column<std::int32_t>(size)),
         simulatorStatus(c.column<std::int32_t>(size)), charge(c.column<float>(size)), time(c.column<float>(size)),
         mass(c.column<double>(size)), vertex(c.column<double>(3 * size)), endpoint(c.column<double>(3 * size)),
@@ -133,7 +156,7 @@ struct CalorimeterRecord {
   Column<std::int32_t> particle, pdg;
   Column<float> contributionEnergy, time, stepPosition, stepLength;
 
-  explicit CalorimeterRecord(Cursor &c)
+  explicit CalorimeterRecord(Cursor& c)
       : size(c.count()), cellID(c.column<std::uint64_t>(size)), energy(c.column<float>(size)),
         position(c.column<float>(3 * size)), offsets(c.column<std::int64_t>(size + 1)), contributions(c.count()),
         particle(c.column<std::int32_t>(contributions)), pdg(c.column<std::int32_t>(contributions)),
@@ -150,19 +173,19 @@ struct TrackerRecord {
   Column<float> momentum;
   Column<std::int32_t> particle;
 
-  explicit TrackerRecord(Cursor &c)
+  explicit TrackerRecord(Cursor& c)
       : size(c.count()), cellID(c.column<std::uint64_t>(size)), energy(c.column<float>(size)),
         time(c.column<float>(size)), pathLength(c.column<float>(size)), quality(c.column<std::int32_t>(size)),
         position(c.column<double>(3 * size)), momentum(c.column<float>(3 * size)),
         particle(c.column<std::int32_t>(size)) {}
 };
 
-/// What a writer of either kind (ROOT or podio) offers; each call returns an empty text or what went wrong.
-template <typename Call> std::string guarded(Call &&call) {
+/// Runs a call of a writer; returns an empty text, or what went wrong.
+template <typename Call> std::string guarded(Call&& call) {
   try {
     call();
     return {};
-  } catch (const std::exception &error) {
+  } catch (const std::exception& error) {
     return *error.what() != '\0' ? error.what() : "unknown error";
   }
 }

@@ -55,12 +55,12 @@ struct CollectionWriteInfo {
 
 namespace ddcalogen {
 
-inline std::string &rootErrors() {
+inline std::string& rootErrors() {
   static std::string messages;
   return messages;
 }
 
-inline void collectRootError(int level, Bool_t, const char *location, const char *message) {
+inline void collectRootError(int level, Bool_t, const char* location, const char* message) {
   if (level >= kError && rootErrors().size() < 2000) {
     rootErrors() += std::string(rootErrors().empty() ? "" : "; ") + location + ": " + message;
   }
@@ -69,22 +69,22 @@ inline void collectRootError(int level, Bool_t, const char *location, const char
 /// A vector with the address handed to TTree; the vector is refilled for every entry.
 template <typename T> struct Buffer {
   std::vector<T> values;
-  std::vector<T> *address = &values;
+  std::vector<T>* address = &values;
   Buffer() = default;
-  Buffer(const Buffer &) = delete;
-  Buffer &operator=(const Buffer &) = delete;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
 };
 
 /// Interpreted classes have no compiled collection proxy, without which TTree refuses their vectors: make one.
-template <typename T> void makeBranch(TTree &tree, const std::string &name, Buffer<T> &buffer) {
-  TClass *type = TClass::GetClass(typeid(std::vector<T>));
+template <typename T> void makeBranch(TTree& tree, const std::string& name, Buffer<T>& buffer) {
+  TClass* type = TClass::GetClass(typeid(std::vector<T>));
   if (type == nullptr) {
     throw std::runtime_error("ROOT knows no class for branch " + name);
   }
   static bool registered = false;
   if (!registered) {
-    const std::unique_ptr<ROOT::Detail::TCollectionProxyInfo> info(ROOT::Detail::TCollectionProxyInfo::Generate(
-        ROOT::Detail::TCollectionProxyInfo::Pushback<std::vector<T>>()));
+    const std::unique_ptr<ROOT::Detail::TCollectionProxyInfo> info(
+        ROOT::Detail::TCollectionProxyInfo::Generate(ROOT::Detail::TCollectionProxyInfo::Pushback<std::vector<T>>()));
     type->SetCollectionProxy(*info);
     registered = true;
   }
@@ -95,7 +95,7 @@ template <typename T> void makeBranch(TTree &tree, const std::string &name, Buff
 
 class ParameterBranches {
 public:
-  void create(TTree &tree) {
+  void create(TTree& tree) {
     makeBranch(tree, "GPIntKeys", m_intKeys);
     makeBranch(tree, "GPIntValues", m_intValues);
     makeBranch(tree, "GPFloatKeys", m_floatKeys);
@@ -105,7 +105,7 @@ public:
     makeBranch(tree, "GPStringKeys", m_stringKeys);
     makeBranch(tree, "GPStringValues", m_stringValues);
   }
-  void set(Parameters &&parameters) {
+  void set(Parameters&& parameters) {
     move(parameters.integers, m_intKeys, m_intValues);
     move(parameters.doubles, m_doubleKeys, m_doubleValues);
     move(parameters.strings, m_stringKeys, m_stringValues);
@@ -113,11 +113,11 @@ public:
 
 private:
   template <typename T>
-  static void move(std::map<std::string, std::vector<T>> &from, Buffer<std::string> &keys,
-                   Buffer<std::vector<T>> &values) {
+  static void move(std::map<std::string, std::vector<T>>& from, Buffer<std::string>& keys,
+                   Buffer<std::vector<T>>& values) {
     keys.values.clear();
     values.values.clear();
-    for (auto &[key, list] : from) {
+    for (auto& [key, list] : from) {
       keys.values.push_back(key);
       values.values.push_back(std::move(list));
     }
@@ -135,13 +135,13 @@ public:
   Collection(std::string name, std::uint32_t id, std::string type)
       : m_name(std::move(name)), m_id(id), m_type(std::move(type)) {}
   virtual ~Collection() = default;
-  virtual void create(TTree &tree) = 0;
-  const std::string &name() const { return m_name; }
+  virtual void create(TTree& tree) = 0;
+  const std::string& name() const { return m_name; }
   std::uint32_t id() const { return m_id; }
-  const std::string &type() const { return m_type; }
+  const std::string& type() const { return m_type; }
 
 protected:
-  std::string relation(const char *member) const { return "_" + m_name + "_" + member; }
+  std::string relation(const char* member) const { return "_" + m_name + "_" + member; }
 
 private:
   std::string m_name;
@@ -149,7 +149,7 @@ private:
   std::string m_type;
 };
 
-inline edm4hep::Vector3d vector3d(const Column<double> &column, std::size_t i) {
+inline edm4hep::Vector3d vector3d(const Column<double>& column, std::size_t i) {
   edm4hep::Vector3d v;
   v.x = column[3 * i];
   v.y = column[3 * i + 1];
@@ -157,7 +157,7 @@ inline edm4hep::Vector3d vector3d(const Column<double> &column, std::size_t i) {
   return v;
 }
 
-inline edm4hep::Vector3f vector3f(const Column<float> &column, std::size_t i) {
+inline edm4hep::Vector3f vector3f(const Column<float>& column, std::size_t i) {
   edm4hep::Vector3f v;
   v.x = column[3 * i];
   v.y = column[3 * i + 1];
@@ -177,13 +177,13 @@ inline podio::ObjectID objectID(std::int64_t index, std::uint32_t collection) {
 class HeaderCollection : public Collection {
 public:
   using Collection::Collection;
-  void create(TTree &tree) override {
+  void create(TTree& tree) override {
     makeBranch(tree, name(), m_data);
     makeBranch(tree, relation("weights"), m_weights);
   }
-  void fill(const HeaderRecord &record) {
+  void fill(const HeaderRecord& record) {
     m_data.values.assign(1, {});
-    auto &header = m_data.values.front();
+    auto& header = m_data.values.front();
     header.eventNumber = static_cast<decltype(header.eventNumber)>(record.eventNumber);
     header.runNumber = static_cast<decltype(header.runNumber)>(record.runNumber);
     header.timeStamp = record.timeStamp;
@@ -203,15 +203,15 @@ private:
 class ParticleCollection : public Collection {
 public:
   using Collection::Collection;
-  void create(TTree &tree) override {
+  void create(TTree& tree) override {
     makeBranch(tree, name(), m_data);
     makeBranch(tree, relation("parents"), m_parents);
     makeBranch(tree, relation("daughters"), m_daughters);
   }
-  void fill(const ParticlesRecord &record) {
+  void fill(const ParticlesRecord& record) {
     m_data.values.assign(record.size, {});
     for (std::size_t i = 0; i < record.size; ++i) {
-      auto &particle = m_data.values[i];
+      auto& particle = m_data.values[i];
       particle.PDG = record.pdg[i];
       particle.generatorStatus = record.generatorStatus[i];
       particle.simulatorStatus = record.simulatorStatus[i];
@@ -237,7 +237,7 @@ public:
   }
 
 private:
-  void relate(const RaggedRecord &record, Buffer<podio::ObjectID> &buffer) {
+  void relate(const RaggedRecord& record, Buffer<podio::ObjectID>& buffer) {
     buffer.values.resize(record.indices.size());
     for (std::size_t i = 0; i < record.indices.size(); ++i) {
       buffer.values[i] = objectID(record.indices[i], id());
@@ -250,15 +250,15 @@ private:
 class ContributionCollection : public Collection {
 public:
   using Collection::Collection;
-  void create(TTree &tree) override {
+  void create(TTree& tree) override {
     makeBranch(tree, name(), m_data);
     makeBranch(tree, relation("particle"), m_particles);
   }
-  void fill(const CalorimeterRecord &record, std::uint32_t particles) {
+  void fill(const CalorimeterRecord& record, std::uint32_t particles) {
     m_data.values.assign(record.contributions, {});
     m_particles.values.resize(record.contributions);
     for (std::size_t i = 0; i < record.contributions; ++i) {
-      auto &contribution = m_data.values[i];
+      auto& contribution = m_data.values[i];
       contribution.PDG = record.pdg[i];
       contribution.energy = record.contributionEnergy[i];
       contribution.time = record.time[i];
@@ -278,14 +278,14 @@ private:
 class CalorimeterCollection : public Collection {
 public:
   using Collection::Collection;
-  void create(TTree &tree) override {
+  void create(TTree& tree) override {
     makeBranch(tree, name(), m_data);
     makeBranch(tree, relation("contributions"), m_contributions);
   }
-  void fill(const CalorimeterRecord &record, std::uint32_t contributions) {
+  void fill(const CalorimeterRecord& record, std::uint32_t contributions) {
     m_data.values.assign(record.size, {});
     for (std::size_t i = 0; i < record.size; ++i) {
-      auto &hit = m_data.values[i];
+      auto& hit = m_data.values[i];
       hit.cellID = record.cellID[i];
       hit.energy = record.energy[i];
       hit.position = vector3f(record.position, i);
@@ -306,15 +306,15 @@ private:
 class TrackerCollection : public Collection {
 public:
   using Collection::Collection;
-  void create(TTree &tree) override {
+  void create(TTree& tree) override {
     makeBranch(tree, name(), m_data);
     makeBranch(tree, relation("particle"), m_particles);
   }
-  void fill(const TrackerRecord &record, std::uint32_t particles) {
+  void fill(const TrackerRecord& record, std::uint32_t particles) {
     m_data.values.assign(record.size, {});
     m_particles.values.resize(record.size);
     for (std::size_t i = 0; i < record.size; ++i) {
-      auto &hit = m_data.values[i];
+      auto& hit = m_data.values[i];
       hit.cellID = record.cellID[i];
       hit.eDep = record.energy[i];
       hit.time = record.time[i];
@@ -333,9 +333,7 @@ private:
 
 class EventFileWriter {
 public:
-  /// Collections are declared with their podio ids in the order in which podio sorts branches (create()); records list
-  /// calorimeter and tracker collections in the order of their declaration.
-  std::string open(const std::string &path) {
+  std::string open(const std::string& path, std::uintptr_t declarations, std::size_t size) {
     return guarded([&] {
       SetErrorHandler(collectRootError);
       m_file.reset(TFile::Open(path.c_str(), "RECREATE"));
@@ -343,32 +341,8 @@ public:
         throw std::runtime_error("cannot create the file: " + rootErrors());
       }
       m_events = newTree("events", "events data tree");
-    });
-  }
-
-  void declareHeader(const std::string &name, std::uint32_t id) {
-    m_header = declare<HeaderCollection>(name, id, "EventHeader");
-  }
-  void declareParticles(const std::string &name, std::uint32_t id) {
-    m_particles = declare<ParticleCollection>(name, id, "MCParticle");
-  }
-  void declareCalorimeter(const std::string &name, std::uint32_t id, const std::string &contributions,
-                          std::uint32_t contributionsId) {
-    auto *hits = declare<CalorimeterCollection>(name, id, "SimCalorimeterHit");
-    m_calorimeters.emplace_back(
-        hits, declare<ContributionCollection>(contributions, contributionsId, "CaloHitContribution"));
-  }
-  void declareTracker(const std::string &name, std::uint32_t id) {
-    m_trackers.push_back(declare<TrackerCollection>(name, id, "SimTrackerHit"));
-  }
-
-  /// Makes the branches, in the order of the given names.
-  std::string create(const std::vector<std::string> &order) {
-    return guarded([&] {
-      for (const auto &name : order) {
-        Collection &collection = *m_collections.at(name);
-        collection.create(*m_events);
-        m_created.push_back(&collection);
+      for (const Declaration& declaration : readDeclarations(declarations, size)) {
+        declare(declaration).create(*m_events);
       }
       m_parameters.create(*m_events);
     });
@@ -376,16 +350,17 @@ public:
 
   std::string event(std::uintptr_t data, std::size_t size) {
     return guarded([&] {
-      Cursor cursor(reinterpret_cast<const char *>(data), size);
+      Cursor cursor(reinterpret_cast<const char*>(data), size);
       m_header->fill(HeaderRecord(cursor));
       m_parameters.set(Parameters(cursor));
       m_particles->fill(ParticlesRecord(cursor));
-      for (auto &[hits, contributions] : m_calorimeters) {
+      for (auto* hits : m_calorimeters) {
         const CalorimeterRecord record(cursor);
-        hits->fill(record, contributions->id());
-        contributions->fill(record, m_particles->id());
+        ContributionCollection& contributions = *m_contributions.at(hits->name());
+        hits->fill(record, contributions.id());
+        contributions.fill(record, m_particles->id());
       }
-      for (auto *hits : m_trackers) {
+      for (auto* hits : m_trackers) {
         hits->fill(TrackerRecord(cursor), m_particles->id());
       }
       cursor.finish();
@@ -394,10 +369,10 @@ public:
   }
 
   /// A frame that has parameters only, the single one of its category.
-  std::string parameters(const std::string &category, std::uintptr_t data, std::size_t size) {
+  std::string parameters(const std::string& category, std::uintptr_t data, std::size_t size) {
     return guarded([&] {
-      Cursor cursor(reinterpret_cast<const char *>(data), size);
-      TTree &tree = *newTree(category, category + " data tree");
+      Cursor cursor(reinterpret_cast<const char*>(data), size);
+      TTree& tree = *newTree(category, category + " data tree");
       ParameterBranches branches;
       branches.create(tree);
       branches.set(Parameters(cursor));
@@ -409,9 +384,9 @@ public:
   }
 
   std::string finish(int major, int minor, int patch, int edmMajor, int edmMinor, int edmPatch,
-                     const std::string &definition) {
+                     const std::string& definition) {
     return guarded([&] {
-      TTree &tree = *newTree("podio_metadata", "metadata tree for podio I/O functionality");
+      TTree& tree = *newTree("podio_metadata", "metadata tree for podio I/O functionality");
 #ifdef DDCALOGEN_PODIO_1_2
       using Info = std::tuple<std::uint32_t, std::string, bool, unsigned int>;
       std::vector<std::unique_ptr<podio::CollectionIDTable>> tables;
@@ -420,13 +395,13 @@ public:
 #endif
       std::vector<std::unique_ptr<Buffer<Info>>> infos;
       m_categories.insert(m_categories.begin(), "events");
-      for (const auto &category : m_categories) {
+      for (const auto& category : m_categories) {
         infos.push_back(std::make_unique<Buffer<Info>>());
 #ifdef DDCALOGEN_PODIO_1_2
         tables.push_back(std::make_unique<podio::CollectionIDTable>());
 #endif
         if (category == "events") {
-          for (const Collection *collection : m_created) {
+          for (const auto& collection : m_collections) {
             const std::string type = "edm4hep::" + collection->type();
             Info info;
 #ifdef DDCALOGEN_PODIO_1_2
@@ -472,18 +447,34 @@ public:
 
 private:
   /// The tree belongs to the file.
-  TTree *newTree(const std::string &name, const std::string &title) {
+  TTree* newTree(const std::string& name, const std::string& title) {
     auto tree = std::make_unique<TTree>(name.c_str(), title.c_str());
     tree->SetDirectory(m_file.get());
     return tree.release();
   }
-  template <typename T> T *declare(const std::string &name, std::uint32_t id, const std::string &type) {
-    auto owned = std::make_unique<T>(name, id, type);
-    T *collection = owned.get();
-    m_collections[name] = std::move(owned);
+  template <typename T> T* add(const Declaration& declaration, const std::string& type) {
+    auto owned = std::make_unique<T>(declaration.name, declaration.id, type);
+    T* collection = owned.get();
+    m_collections.push_back(std::move(owned));
     return collection;
   }
-  void fill(TTree &tree) {
+  Collection& declare(const Declaration& declaration) {
+    switch (declaration.kind) {
+    case 'H':
+      return *(m_header = add<HeaderCollection>(declaration, "EventHeader"));
+    case 'P':
+      return *(m_particles = add<ParticleCollection>(declaration, "MCParticle"));
+    case 'C':
+      return *m_calorimeters.emplace_back(add<CalorimeterCollection>(declaration, "SimCalorimeterHit"));
+    case 'c':
+      return *(m_contributions[declaration.hits] = add<ContributionCollection>(declaration, "CaloHitContribution"));
+    case 'T':
+      return *m_trackers.emplace_back(add<TrackerCollection>(declaration, "SimTrackerHit"));
+    default:
+      throw std::runtime_error("unknown kind of collection");
+    }
+  }
+  void fill(TTree& tree) {
     if (tree.Fill() < 0) {
       throw std::runtime_error("writing failed: " + rootErrors());
     }
@@ -495,15 +486,15 @@ private:
     }
   }
 
-  std::map<std::string, std::unique_ptr<Collection>> m_collections;
-  std::vector<Collection *> m_created;
-  HeaderCollection *m_header = nullptr;
-  ParticleCollection *m_particles = nullptr;
-  std::vector<std::pair<CalorimeterCollection *, ContributionCollection *>> m_calorimeters;
-  std::vector<TrackerCollection *> m_trackers;
+  std::vector<std::unique_ptr<Collection>> m_collections;
+  HeaderCollection* m_header = nullptr;
+  ParticleCollection* m_particles = nullptr;
+  std::vector<CalorimeterCollection*> m_calorimeters;
+  std::map<std::string, ContributionCollection*> m_contributions; // by the name of their hits
+  std::vector<TrackerCollection*> m_trackers;
   ParameterBranches m_parameters;
   std::vector<std::string> m_categories;
-  TTree *m_events = nullptr;
+  TTree* m_events = nullptr;
   std::unique_ptr<TFile> m_file; // last: destroyed first, while the buffers that its trees point to still exist
 };
 

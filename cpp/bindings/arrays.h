@@ -35,11 +35,15 @@ void require_shape(const Array<T>& array, const char* name, std::initializer_lis
   pybind11::ssize_t axis = 0;
   for (const auto length : shape) {
     good = good && (length < 0 || array.shape(axis) == length);
-    expected += (axis ? "," : "") + (length < 0 ? std::string("N") : std::to_string(length));
-    ++axis;
+    if (axis++ > 0)
+      expected += ',';
+    expected += length < 0 ? "N" : std::to_string(length);
   }
-  for (pybind11::ssize_t i = 0; i < array.ndim(); ++i)
-    found += (i ? "," : "") + std::to_string(array.shape(i));
+  for (pybind11::ssize_t i = 0; i < array.ndim(); ++i) {
+    if (i > 0)
+      found += ',';
+    found += std::to_string(array.shape(i));
+  }
   if (!good)
     throw Error(ErrorKind::Input, std::string("array '") + name + "' has the wrong shape", found + "]", expected + "]",
                 "Reshape the array.");

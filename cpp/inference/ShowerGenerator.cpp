@@ -19,9 +19,12 @@ template <typename T> T round_up(T value, T quantum) { return (value + quantum -
 
 std::string describe(const TensorView& tensor) {
   std::string text = std::string(name(tensor.type)) + " [";
-  for (std::size_t i = 0; i < tensor.shape.size(); ++i)
-    text += (i ? "," : "") + std::to_string(tensor.shape[i]);
-  return text + "]";
+  for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
+    if (i > 0)
+      text += ',';
+    text += std::to_string(tensor.shape[i]);
+  }
+  return text + ']';
 }
 
 const TensorView& find(const TensorResult& result, const std::string& wanted, const std::string& model) {

@@ -1,0 +1,357 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""The Geant4-free host: events -> calorimeter faces -> generated showers -> EDM4hep events."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ddcalogen import __version__
+from ddcalogen.calorimeters import find_calorimeter
+from ddcalogen.edm4hep import (
+    FAST_SIMULATION_STEP_LENGTH_MM,
+    CalorimeterHits,
+    Contributions,
+    Event,
+    MCParticles,
+    ParameterValue,
+    SimulatorStatus,
+    Writer,
+)
+from ddcalogen.engine import GUARD_DECISIONS, SHOWER_STATUSES, Account, Generator, IncidentParticles, Showers
+from ddcalogen.errors import ConfigurationError
+from ddcalogen.geometry import Geometry
+from ddcalogen.sources import CalorimeterEntries, EntryStatus, GeneratorEvent, transport
+
+__all__ = ["RunSummary", "Simulator", "collections_of"]
+
+_FATES = {
+    EntryStatus.BEAM_HOLE: "leaves through the beam hole",
+    EntryStatus.GAP: "leaves between the calorimeters",
+    EntryStatus.CURLS: "curls in the tracker",
+    EntryStatus.INVISIBLE: "neutrino or the like",
+    EntryStatus.AT_REST: "at rest",
+    EntryStatus.DECAYS: "decays before the calorimeter",
+    EntryStatus.OUTSIDE: "starts behind the calorimeter face",
+}
+_PDG_NOT_COVERED = GUARD_DECISIONS.index("particle type not covered")
+_HANDLED = int(
+    SimulatorStatus.HANDLED_BY_FAST_SIM | SimulatorStatus.STOPPED | SimulatorStatus.DECAYED_IN_CALORIMETER
+)
+
+
+@dataclass
+class RunSummary:
+    """What happened in a run. Energies in GeV, times in seconds.
+
+    `fates` counts stable particles by what became of them, `fate_energy_gev` adds up their kinetic energies; `account`
+    is the visible energy of all good showers; `collection_gev` the energy written per hit collection.
+    """
+
+    events: int = 0
+    particles: int = 0
+    showers: int = 0
+    hits: int = 0
+    fates: Counter[str] = field(default_factory=Counter)
+    fate_energy_gev: Counter[str] = field(default_factory=Counter)
+    account: Account = field(default_factory=Account)
+    collection_gev: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def spend(self, what: str, seconds: float) -> None:
+        """Book time on a part of the chain."""
+        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+
+
+def collections_of(geometry: Geometry, calorimeters: Iterable[str]) -> dict[str, str]:
+    """Hit collections of the detectors of some calorimeters: name -> CellIDEncoding string.
+
+    All collections of a readout are listed, also those of technologies that showers do not fill, as ddsim writes them.
+    """
+    wanted = {
+        m.detector for name in calorimeters for group in find_calorimeter(geometry.name, name).groups for m in group
+    }
+    return {
+        collection.name: detector.encoding.text
+        for detector in geometry.surfaces.detectors
+        if detector.name in wanted
+        for collection in detector.hit_collections
+    }
+
+
+class Simulator:
+    """Runs events through one or more models placed in one detector and writes EDM4hep.
+
+    A particle goes to the first generator that accepts it.
+
+    Parameters
+    ----------
+    generators
+        At least one; all of the same geometry and seed.
+    chunk_particles
+        Particles gathered across events before the networks run; bounds the memory.
+
+    Raises
+    ------
+    ConfigurationError
+        No generator, or generators of different detectors or seeds.
+    """
+
+    def __init__(self, generators: list[Generator], *, chunk_particles: int = 2048) -> None:
+        if not generators:
+            raise ConfigurationError("no model was given", expected="at least one", remedy="Name a model with --model.")
+        if len({(id(g.geometry), g.seed) for g in generators}) != 1:
+            raise ConfigurationError("the models of a run must share one detector and one seed")
+        self.generators = generators
+        self.geometry = generators[0].geometry
+        self.seed = generators[0].seed
+        self.chunk_particles = chunk_particles
+        self.summary = RunSummary()
+        self.collections = collections_of(self.geometry, [g.card.calorimeter.name for g in generators])
+        detectors = self.geometry.surfaces.detectors
+        self._collection_names = [[c.name for c in d.hit_collections] for d in detectors]
+        self._face_detectors = [
+            face.detector for face in self.geometry.faces if face.detector.lower().startswith("ecal")
+        ] or None
+
+    def run_parameters(self) -> dict[str, ParameterValue]:
+        """Run metadata: program, detector, seed, models, and the counters as they stand now."""
+        s = self.summary
+        parameters: dict[str, ParameterValue] = {
+            "DDCaloGenVersion": __version__,
+            "detectorName": self.geometry.name,
+            "DDCaloGenGeometryHash": self.geometry.sha256,
+            "DDCaloGenSeed": str(self.seed),
+            "DDCaloGenModelName": [str(g.describe()["name"]) for g in self.generators],
+            "DDCaloGenModelVersion": [str(g.describe()["version"]) for g in self.generators],
+            "DDCaloGenModelHash": [g.hash for g in self.generators],
+            "DDCaloGenModelSchema": [g.card.schema_version for g in self.generators],
+            "DDCaloGenProvider": [g.provider for g in self.generators],
+            "DDCaloGenShowers": s.showers,
+            "DDCaloGenEnergyGenerated_GeV": s.account.generated_gev,
+            "DDCaloGenEnergyPlaced_GeV": s.account.placed_gev,
+            "DDCaloGenEnergyDead_GeV": s.account.dead_gev,
+            "DDCaloGenEnergyOutside_GeV": s.account.outside_gev,
+        }
+        if s.fates:
+            parameters["DDCaloGenFateNames"] = list(s.fates)
+            parameters["DDCaloGenFateCounts"] = list(s.fates.values())
+        return parameters
+
+    def write(
+        self,
+        events: Iterable[GeneratorEvent],
+        writer: Writer,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> RunSummary:
+        """Simulate all events and write them; `progress` is called with the number of events just finished.
+
+        Raises
+        ------
+        InputError, InferenceError, OutputError
+        """
+        for event in self.simulate(events):
+            start = time.perf_counter()
+            writer.write(event)
+            self.summary.spend("write", time.perf_counter() - start)
+            if progress is not None:
+                progress(1)
+        writer.run_parameters.update(self.run_parameters())
+        return self.summary
+
+    def simulate(self, events: Iterable[GeneratorEvent]) -> Iterator[Event]:
+        """Give back every event, in order, with hits added and its particles marked; bounded memory."""
+        chunk: list[tuple[GeneratorEvent, CalorimeterEntries]] = []
+        waiting = 0
+        clock = time.perf_counter()
+        for event in events:
+            self.summary.spend("read", time.perf_counter() - clock)
+            clock = time.perf_counter()
+            entries = transport(event, self.geometry, detectors=self._face_detectors)
+            self.summary.spend("transport", time.perf_counter() - clock)
+            chunk.append((event, entries))
+            waiting += len(entries)
+            if waiting >= self.chunk_particles:
+                yield from self._simulate_chunk(chunk)
+                chunk, waiting = [], 0
+            clock = time.perf_counter()
+        if chunk:
+            yield from self._simulate_chunk(chunk)
+
+    # ------------------------------------------------------------------------------------------------- one chunk
+
+    def _simulate_chunk(self, chunk: list[tuple[GeneratorEvent, CalorimeterEntries]]) -> list[Event]:
+        particles, slot = _incident_particles(chunk)
+        start = time.perf_counter()
+        parts: list[tuple[npt.NDArray[np.int64], Showers]] = []
+        guard = np.full(len(particles), _PDG_NOT_COVERED, np.uint8)
+        status = np.zeros(len(particles), np.uint8)
+        left = np.arange(len(particles))
+        taken_by = np.full(len(particles), -1, np.int16)
+        for number, generator in enumerate(self.generators):
+            showers = generator.simulate(particles.take(left))
+            accepted = showers.guard == 0
+            # What kept a particle out says more than "not this type of particle", which every other model answers.
+            tells = accepted | (guard[left] == _PDG_NOT_COVERED)
+            guard[left[tells]] = showers.guard[tells]
+            status[left[accepted]] = showers.status[accepted]
+            taken_by[left[accepted]] = number
+            self.summary.account += showers.account()
+            for what in ("noise", "network", "placement"):
+                self.summary.spend(what, getattr(showers, f"{what}_seconds"))
+            parts.append((left, showers))
+            left = left[~accepted]
+        self.summary.spend("showers", time.perf_counter() - start)
+        start = time.perf_counter()
+        self._count(chunk, particles, guard, status, taken_by)
+        hits = self._hits(len(chunk), particles, slot, parts)
+        done = (guard == 0) & (status == 0)
+        events = []
+        for number, (event, entries) in enumerate(chunk):
+            mine = slot == number
+            handled = particles.particle[mine & done].astype(np.int64)
+            events.append(
+                replace(
+                    event, particles=_with_truth(event.particles, entries, handled), calorimeter_hits=hits[number]
+                )
+            )
+        self.summary.events += len(chunk)
+        self.summary.spend("collect", time.perf_counter() - start)
+        return events
+
+    def _count(
+        self,
+        chunk: list[tuple[GeneratorEvent, CalorimeterEntries]],
+        particles: IncidentParticles,
+        guard: npt.NDArray[np.uint8],
+        status: npt.NDArray[np.uint8],
+        taken_by: npt.NDArray[np.int16],
+    ) -> None:
+        s = self.summary
+
+        def book(fate: str, number: int, energy_gev: float) -> None:
+            if number:
+                s.fates[fate] += number
+                s.fate_energy_gev[fate] += energy_gev  # type: ignore[assignment]
+
+        for _, entries in chunk:
+            s.particles += len(entries)
+            # particles without an entry have no kinetic energy there
+            energy = np.nan_to_num(entries.kinetic_energy_gev)
+            for entry_status, fate in _FATES.items():
+                mine = entries.status == entry_status
+                book(f"not simulated: {fate}", int(mine.sum()), float(energy[mine].sum()))
+        for number, generator in enumerate(self.generators):
+            mine = (taken_by == number) & (status == 0)
+            book(f"shower by {generator.card.name}", int(mine.sum()), float(particles.energy_gev[mine].sum()))
+            s.showers += int(mine.sum())
+        for code, decision in enumerate(GUARD_DECISIONS):
+            mine = (guard == code) & (taken_by < 0)
+            book(f"not simulated: {decision}", int(mine.sum()), float(particles.energy_gev[mine].sum()))
+        for code, text in enumerate(SHOWER_STATUSES):
+            mine = (status == code) & (taken_by >= 0) & (status > 0)
+            book(f"shower rejected: {text}", int(mine.sum()), float(particles.energy_gev[mine].sum()))
+
+    def _hits(
+        self,
+        events: int,
+        particles: IncidentParticles,
+        slot: npt.NDArray[np.int64],
+        parts: list[tuple[npt.NDArray[np.int64], Showers]],
+    ) -> list[dict[str, CalorimeterHits]]:
+        """One hit per cell and event, one contribution per shower in it; hits ordered by cellID."""
+        index = np.concatenate([np.repeat(left, np.diff(s.offsets.astype(np.int64))) for left, s in parts])
+        cell = np.concatenate([s.cell_id for _, s in parts])
+        detector = np.concatenate([s.detector for _, s in parts])
+        energy = np.concatenate([s.energy_gev for _, s in parts])
+        time_ns = np.concatenate([s.time_ns for _, s in parts])
+        position = np.concatenate([s.spot_position_mm for _, s in parts])
+        collection = self.geometry.surfaces.collection_of(cell)
+        order = np.lexsort((index, cell, collection, detector, slot[index]))
+        index, cell, detector, collection = index[order], cell[order], detector[order], collection[order]
+        energy, time_ns, position = energy[order], time_ns[order], position[order]
+        event = slot[index]
+        new = np.ones(len(cell), bool)
+        new[1:] = (cell[1:] != cell[:-1]) | (event[1:] != event[:-1])
+        first = np.flatnonzero(new)
+        hit_energy = np.add.reduceat(energy.astype(np.float64), first) if len(first) else np.zeros(0)
+        centre = self.geometry.surfaces.cell_centres(cell[first])
+        self.summary.hits += len(first)
+
+        out: list[dict[str, CalorimeterHits]] = [{} for _ in range(events)]
+        # borders between (event, detector, collection) blocks, in units of hits
+        keys = np.stack([event[first], detector[first], collection[first]], axis=1)
+        change = np.flatnonzero(np.any(keys[1:] != keys[:-1], axis=1)) + 1
+        borders = np.concatenate([[0], change, [len(first)]]) if len(first) else np.zeros(1, np.int64)
+        ends = np.append(first, len(cell))
+        for low, high in zip(borders[:-1], borders[1:], strict=True):
+            number, det, col = (int(k) for k in keys[low])
+            name = self._collection_names[det][col]
+            a, b = int(ends[low]), int(ends[high])
+            out[number][name] = CalorimeterHits(
+                cell_id=cell[first[low:high]],
+                energy_gev=hit_energy[low:high].astype(np.float32),
+                position_mm=centre[low:high].astype(np.float32),
+                contribution_offsets=ends[low : high + 1] - a,
+                contributions=Contributions(
+                    particle=particles.particle[index[a:b]].astype(np.int32),
+                    pdg=particles.pdg[index[a:b]],
+                    energy_gev=energy[a:b],
+                    time_ns=time_ns[a:b],
+                    step_position_mm=position[a:b],
+                    step_length_mm=np.full(b - a, FAST_SIMULATION_STEP_LENGTH_MM, np.float32),
+                ),
+            )
+            total = float(hit_energy[low:high].sum())
+            self.summary.collection_gev[name] = self.summary.collection_gev.get(name, 0.0) + total
+        return out
+
+
+def _incident_particles(
+    chunk: list[tuple[GeneratorEvent, CalorimeterEntries]],
+) -> tuple[IncidentParticles, npt.NDArray[np.int64]]:
+    """Particles that meet a face, and for each the place of its event in the chunk."""
+    columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in IncidentParticles.__dataclass_fields__}
+    slots = []
+    for number, (event, entries) in enumerate(chunk):
+        entered = entries.entered
+        columns["pdg"].append(entries.pdg[entered])
+        columns["energy_gev"].append(entries.kinetic_energy_gev[entered])
+        columns["position_mm"].append(entries.position_mm[entered])
+        columns["direction"].append(entries.direction[entered])
+        columns["time_ns"].append(entries.time_ns[entered])
+        columns["event"].append(np.full(int(entered.sum()), event.event_number, np.uint64))
+        columns["particle"].append(entries.particle[entered].astype(np.uint32))
+        slots.append(np.full(int(entered.sum()), number, np.int64))
+    return IncidentParticles(**{k: np.concatenate(v) for k, v in columns.items()}), np.concatenate(slots)
+
+
+def _with_truth(
+    particles: MCParticles, entries: CalorimeterEntries, handled: npt.NDArray[np.int64]
+) -> MCParticles:
+    """End points at the calorimeter face; those with a shower marked as ddsim marks particles killed there."""
+    endpoint = particles.endpoint_mm.copy()
+    momentum = particles.momentum_at_endpoint_gev.copy()
+    status = particles.simulator_status.copy()
+    crossed = np.isfinite(entries.position_mm).all(axis=1)
+    endpoint[entries.particle[crossed]] = entries.position_mm[crossed]
+    momentum[entries.particle[crossed]] = entries.momentum_gev[crossed]
+    momentum[handled] = 0.0
+    status[handled] |= _HANDLED
+    return replace(
+        particles, endpoint_mm=endpoint, momentum_at_endpoint_gev=momentum, simulator_status=status
+    )
+
+
+def output_writer(simulator: Simulator, path: str | Path, **options: Any) -> Writer:
+    """A `Writer` with the collections of a simulator; `options` go to `Writer`."""
+    return Writer(path, simulator.collections, run_parameters=simulator.run_parameters(), **options)

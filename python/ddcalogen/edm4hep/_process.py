@@ -14,14 +14,16 @@ file is not wanted. standard output: JSON lines, `ready`, `done` or `error`.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
+import re
 import signal
 import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -48,18 +50,6 @@ class _RefusalError(Exception):
     def __init__(self, kind: str, problem: str, **details: str | None) -> None:
         super().__init__(problem)
         self.report = {"status": "error", "kind": kind, "problem": problem, **details}
-
-
-class _Backend(Protocol):
-    """What both kinds of writer offer. `description` says which kind, layout and versions write the file."""
-
-    description: dict[str, Any]
-
-    def event(self, address: int, size: int) -> str: ...
-
-    def parameters(self, category: str, address: int, size: int) -> str: ...
-
-    def finish(self) -> str: ...
 
 
 def _import_root() -> Any:
@@ -103,40 +93,88 @@ def _declarations(calorimeters: list[str], trackers: list[str]) -> bytes:
     return packed
 
 
-class _RootBackend:
+class _Backend:
+    """A C++ `EventFileWriter`, of root_writer.h or podio_writer.h. `description` says what writes the file."""
+
+    def __init__(self, root: Any, configuration: dict[str, Any], description: dict[str, Any]) -> None:
+        self._writer = root.ddcalogen.EventFileWriter()
+        declarations = np.frombuffer(_declarations(configuration["calorimeters"], configuration["trackers"]), np.uint8)
+        _check(self._writer.open(configuration["path"], int(declarations.ctypes.data), len(declarations)))
+        self.description = {"root": str(root.gROOT.GetVersion()), **description}
+
+    def event(self, address: int, size: int) -> None:
+        _check(self._writer.event(address, size))
+
+    def parameters(self, category: str, address: int, size: int) -> None:
+        _check(self._writer.parameters(category, address, size))
+
+    def finish(self) -> None:
+        _check(self._writer.finish())
+
+
+class _RootBackend(_Backend):
     """Writes podio's layout with ROOT alone."""
 
-    def __init__(self, path: str, layout: Layout, calorimeters: list[str], trackers: list[str]) -> None:
+    def __init__(self, configuration: dict[str, Any], layout: Layout) -> None:
         root = _import_root()
         root.gInterpreter.SetClassAutoloading(False)  # another EDM4hep on the library path must not interfere
-        defines = f"#define DDCALOGEN_SCHEMA {layout.schema}\n"
-        if layout.name == "1.2":
-            defines += "#define DDCALOGEN_PODIO_1_2\n"
         _declare(
             root,
-            f"{defines}#include <cstdint>\n#include <Rtypes.h>\n{cpp_declarations(layout.schema)}"
-            f'#include "{_JIT_DIRECTORY / "root_writer.h"}"\n',
+            f"#define DDCALOGEN_SCHEMA {layout.schema}\n"
+            + ("#define DDCALOGEN_PODIO_1_2\n" if layout.name == "1.2" else "")
+            + "#include <cstdint>\n#include <Rtypes.h>\n"
+            + cpp_declarations(layout.schema)
+            + f'#include "{_JIT_DIRECTORY / "root_writer.h"}"\n',
         )
+        super().__init__(root, configuration, {"backend": "root", "layout": layout.name, "schema": layout.schema})
         self._layout = layout
-        self._writer = root.ddcalogen.EventFileWriter()
-        declarations = np.frombuffer(_declarations(calorimeters, trackers), np.uint8)
-        _check(self._writer.open(path, int(declarations.ctypes.data), len(declarations)))
-        self.description = {
-            "backend": "root",
-            "layout": layout.name,
-            "root": str(root.gROOT.GetVersion()),
-            "schema": layout.schema,
-        }
 
-    def event(self, address: int, size: int) -> str:
-        return str(self._writer.event(address, size))
-
-    def parameters(self, category: str, address: int, size: int) -> str:
-        return str(self._writer.parameters(category, address, size))
-
-    def finish(self) -> str:
+    def finish(self) -> None:
         layout = self._layout
-        return str(self._writer.finish(*layout.podio_version, *layout.edm4hep_version, edm_definition(layout.schema)))
+        _check(self._writer.finish(*layout.podio_version, *layout.edm4hep_version, edm_definition(layout.schema)))
+
+
+class _PodioBackend(_Backend):
+    """Writes with the installed podio and EDM4hep."""
+
+    def __init__(self, configuration: dict[str, Any], version: tuple[int, ...]) -> None:
+        root = _import_root()
+        if root.gSystem.Load("libpodioRootIO") < 0 or root.gSystem.Load("libedm4hepDict") < 0:
+            raise _RefusalError(
+                "configuration",
+                "The installed podio cannot be used",
+                found="libpodioRootIO or libedm4hepDict does not load",
+                expected="the libraries of podio and EDM4hep on the library path",
+                remedy="Set up the Key4hep environment completely, or choose the backend 'root'.",
+            )
+        _declare(root, f'#include "{_JIT_DIRECTORY / "podio_writer.h"}"\n')
+        super().__init__(
+            root,
+            configuration,
+            {
+                "backend": "podio",
+                "layout": _podio_layout(version),
+                "podio": ".".join(map(str, version)),
+                "schema": int(root.ddcalogen.EventFileWriter.schema()),
+            },
+        )
+
+
+def _installed_podio() -> tuple[int, ...] | None:
+    """Version of the importable podio (with EDM4hep), found without loading its dictionaries."""
+    try:
+        podio, edm4hep = importlib.util.find_spec("podio"), importlib.util.find_spec("edm4hep")
+        if podio is None or edm4hep is None or not podio.submodule_search_locations:
+            return None
+        text = (Path(podio.submodule_search_locations[0]) / "__version__.py").read_text(encoding="utf-8")
+    except (ImportError, ValueError, OSError):
+        return None
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part or 0) for part in found.groups()) if found else None
+
+
+def _podio_layout(version: tuple[int, ...]) -> LayoutName:
+    return "1.2" if version < (1, 2, 999) else "current"
 
 
 def _check(message: Any) -> None:
@@ -146,9 +184,18 @@ def _check(message: Any) -> None:
 
 def _open_backend(configuration: dict[str, Any]) -> _Backend:
     layout: LayoutName | None = configuration["layout"]
-    return _RootBackend(
-        configuration["path"], LAYOUTS[layout or "current"], configuration["calorimeters"], configuration["trackers"]
-    )
+    podio = None if configuration["backend"] == "root" else _installed_podio()
+    if podio is not None and layout in (None, _podio_layout(podio)):
+        return _PodioBackend(configuration, podio)
+    if configuration["backend"] == "podio":
+        raise _RefusalError(
+            "configuration",
+            "The backend podio cannot write this file",
+            found=f"podio {'.'.join(map(str, podio))}" if podio else "no podio with EDM4hep",
+            expected=f"a podio that writes the layout {layout or 'current or 1.2'}",
+            remedy="Choose the backend 'root', or another layout.",
+        )
+    return _RootBackend(configuration, LAYOUTS[layout or "current"])
 
 
 def _serve(configuration: dict[str, Any], source: BinaryIO, answer: Callable[[dict[str, Any]], None]) -> bool:
@@ -162,18 +209,18 @@ def _serve(configuration: dict[str, Any], source: BinaryIO, answer: Callable[[di
         if len(payload) != size:
             return False
         if kind == FINISH:
-            _check(backend.finish())
+            backend.finish()
             answer({"status": "done", "events": events})
             return True
         buffer = np.frombuffer(payload, np.uint8)
         address = int(buffer.ctypes.data)
         if kind == EVENT:
-            _check(backend.event(address, size))
+            backend.event(address, size)
             events += 1
         else:
             length = int.from_bytes(payload[:8], "little")
             category = payload[8 : 8 + length].decode()
-            _check(backend.parameters(category, address + 8 + length, size - 8 - length))
+            backend.parameters(category, address + 8 + length, size - 8 - length)
     return False
 
 

@@ -30,7 +30,7 @@ from ddcalogen.edm4hep.records import (
 from ddcalogen.edm4hep.schema import CONTRIBUTIONS_SUFFIX, ENCODING_SUFFIX, EVENT_HEADER, MC_PARTICLES
 from ddcalogen.errors import InputError
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "check_root_file"]
 
 _T = TypeVar("_T")
 _DATA_CLASS = re.compile(r"(?:std::)?vector<(\w+::\w+)Data ?>")
@@ -72,7 +72,7 @@ class Reader:
         particles: str = MC_PARTICLES,
     ) -> None:
         self.path = Path(path)
-        _check_root_file(self.path)
+        check_root_file(self.path)
         self._file = self._guarded("open the file", lambda: _open(self.path))
         try:
             self._read_metadata(particles, collections)
@@ -239,7 +239,17 @@ class Reader:
             if relation in self._events:
                 branch = self._events[relation]
                 names += [child.name for child in branch.branches] or [relation]
+        self._guarded("find the branches", partial(self._check_branches, self._events, names))
         return names
+
+    def _check_branches(self, events: Any, names: list[str]) -> None:
+        for name in names:
+            if int(events[name].num_entries) != len(self):
+                raise InputError(
+                    f"branch {name} has the wrong number of entries",
+                    found=str(events[name].num_entries),
+                    expected=f"{len(self)}, one for each event",
+                )
 
     def _chunk_events(self, branches: list[str]) -> int:
         """Events whose branches take about `_CHUNK_BYTES` in memory."""
@@ -423,7 +433,7 @@ def _open(path: Path) -> Any:
     return uproot.open({str(path): None}, handler=uproot.source.file.MultithreadedFileSource, num_workers=1)
 
 
-def _check_root_file(path: Path) -> None:
+def check_root_file(path: Path) -> None:
     """Refuse what is no complete ROOT file, with a message better than a parser's."""
     expected = "a ROOT file written by podio"
     try:

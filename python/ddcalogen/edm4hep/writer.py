@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ddcalogen.edm4hep._process import EVENT, FINISH, PARAMETERS, RECORD_HEADER
+from ddcalogen.edm4hep.reader import check_root_file
 from ddcalogen.edm4hep.records import (
     CalorimeterHits,
     Contributions,
@@ -223,6 +224,7 @@ class Writer:
             self._record(FINISH, [])
             self._answer("done")
             self._stop()
+            check_root_file(self._partial)
             try:
                 with self._partial.open("rb+") as complete:
                     os.fsync(complete.fileno())

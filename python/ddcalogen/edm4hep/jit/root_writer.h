@@ -6,10 +6,10 @@
 #pragma once
 
 #include "event_record.h"
+#include "root_errors.h"
 
 #include <TClass.h>
 #include <TCollectionProxyInfo.h>
-#include <TError.h>
 #include <TFile.h>
 #include <TTree.h>
 
@@ -54,17 +54,6 @@ struct CollectionWriteInfo {
 } // namespace podio
 
 namespace ddcalogen {
-
-inline std::string& rootErrors() {
-  static std::string messages;
-  return messages;
-}
-
-inline void collectRootError(int level, Bool_t, const char* location, const char* message) {
-  if (level >= kError && rootErrors().size() < 2000) {
-    rootErrors() += std::string(rootErrors().empty() ? "" : "; ") + location + ": " + message;
-  }
-}
 
 /// A vector with the address handed to TTree; the vector is refilled for every entry.
 template <typename T> struct Buffer {
@@ -335,7 +324,7 @@ class EventFileWriter {
 public:
   std::string open(const std::string& path, std::uintptr_t declarations, std::size_t size) {
     return guarded([&] {
-      SetErrorHandler(collectRootError);
+      collectRootErrors();
       m_file.reset(TFile::Open(path.c_str(), "RECREATE"));
       if (!m_file || m_file->IsZombie()) {
         throw std::runtime_error("cannot create the file: " + rootErrors());
@@ -441,7 +430,7 @@ public:
       tree.ResetBranchAddresses();
       m_file->Write();
       m_file->Close();
-      check();
+      checkRootErrors();
     });
   }
 
@@ -478,12 +467,7 @@ private:
     if (tree.Fill() < 0) {
       throw std::runtime_error("writing failed: " + rootErrors());
     }
-    check();
-  }
-  void check() const {
-    if (!rootErrors().empty() || m_file->TestBit(TFile::kWriteError)) {
-      throw std::runtime_error("writing failed: " + rootErrors());
-    }
+    checkRootErrors();
   }
 
   std::vector<std::unique_ptr<Collection>> m_collections;

@@ -71,7 +71,7 @@ DetectorTable make_table(std::string name, std::string readout, std::string enco
 Array<std::uint64_t> locate(const SensitiveSurfaces& surfaces, const Array<double>& position_mm,
                             const std::optional<std::string>& detector) {
   require_shape(position_mm, 3, "position_mm");
-  const std::int64_t only = detector ? surfaces.detector_index(*detector) : -1;
+  const std::int64_t only = detector ? std::int64_t{surfaces.detector_index(*detector)} : -1;
   Array<std::uint64_t> cells(position_mm.shape(0));
   const double* p = position_mm.data();
   CellID* out = cells.mutable_data();

@@ -79,6 +79,8 @@ struct GridAxis {
   std::uint32_t shift = 0;
   bool from_corner = false; ///< truncation from a corner (megatile) instead of floor around centres
 
+  bool operator==(const GridAxis&) const = default;
+
   /// The arithmetic of DD4hep, operation by operation, so that rounding agrees.
   std::int32_t index(double x) const {
     if (from_corner)
@@ -103,7 +105,10 @@ struct GridAxis {
 
 struct Grid {
   GridAxis x, y;
+  CellID x_mask = 0, y_mask = 0;
   CellID clear_mask = 0; ///< bits of the two index fields
+
+  bool operator==(const Grid&) const = default;
 
   /// CellID of the point (x, y) in the frame of a volume; 0 if an index does not fit into its field.
   CellID cell(CellID volume_id, double px, double py) const {
@@ -117,7 +122,6 @@ struct Grid {
                         (static_cast<CellID>(static_cast<std::int64_t>(iy)) << y.shift & y_mask);
     return (volume_id & ~clear_mask) | bits;
   }
-  CellID x_mask = 0, y_mask = 0;
 };
 
 /// Which entry of a segmentation a volume uses; the resolved grid follows from the layer and wafer of the volume.

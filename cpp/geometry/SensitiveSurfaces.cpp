@@ -174,8 +174,12 @@ SensitiveSurfaces::SensitiveSurfaces(const std::vector<DetectorTable>& tables) {
       const std::size_t entry = entry_of(table.segmentation, encoding, id);
       auto [grid, is_new] = grids[entry].try_emplace(id & selectors[entry], 0);
       if (is_new) {
-        grid->second = static_cast<std::uint32_t>(m_grids.size());
-        m_grids.push_back(resolve_grid(table.segmentation.entries[entry].grid, encoding, id));
+        // Nearly all wafers share one grid: keep it once, so that it stays in the innermost cache.
+        const Grid resolved = resolve_grid(table.segmentation.entries[entry].grid, encoding, id);
+        const auto same = std::find(m_grids.begin(), m_grids.end(), resolved);
+        grid->second = static_cast<std::uint32_t>(same - m_grids.begin());
+        if (same == m_grids.end())
+          m_grids.push_back(resolved);
       }
 
       const auto layer = layer_field ? static_cast<std::int32_t>(layer_field->get(id)) : -1;
@@ -245,8 +249,6 @@ SensitiveSurfaces::SensitiveSurfaces(const std::vector<DetectorTable>& tables) {
 }
 
 void SensitiveSurfaces::build_bins() {
-  std::vector<std::array<std::uint32_t, 4>> ranges;
-  m_bin_begin.push_back(0);
   for (const Plane& p : m_planes) {
     PlaneIndex index;
     index.u_min = p.u_min_mm;
@@ -274,7 +276,7 @@ void SensitiveSurfaces::build_bins() {
     index.bins_v = single ? 1 : static_cast<std::uint32_t>(std::clamp(std::ceil(wanted_v), 1., allowed));
     index.bins_per_u = index.bins_u / (index.u_max - index.u_min);
     index.bins_per_v = index.bins_v / (index.v_max - index.v_min);
-    index.first_bin = m_bin_begin.size() - 1;
+    index.first_bin = m_bins.size();
 
     const auto bin = [](double x, double low, double per, std::uint32_t count) {
       return static_cast<std::uint32_t>(std::clamp((x - low) * per, 0., count - 1.));
@@ -285,33 +287,47 @@ void SensitiveSurfaces::build_bins() {
     };
     std::stable_sort(begin, end, [&](const Volume& a, const Volume& b) { return order(a) < order(b); });
 
-    ranges.clear();
-    std::vector<std::uint32_t> count(std::size_t{index.bins_u} * index.bins_v, 0);
-    for (auto volume = begin; volume != end; ++volume) {
+    // Every bin with the volumes that reach into it, the one that covers most of it first: the first look is mostly
+    // the last, and needs one line of the bin table and one of the volumes.
+    struct Reach {
+      std::uint32_t bin, volume;
+      double covered;
+    };
+    std::vector<Reach> reaches;
+    for (std::uint32_t i = p.first_volume; i < p.first_volume + p.volume_count; ++i) {
       double u_low, u_high, v_low, v_high;
-      bounds_in_plane(*volume, u_low, u_high, v_low, v_high);
-      ranges.push_back({bin(u_low - bin_margin_mm, index.u_min, index.bins_per_u, index.bins_u),
-                        bin(u_high + bin_margin_mm, index.u_min, index.bins_per_u, index.bins_u),
-                        bin(v_low - bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v),
-                        bin(v_high + bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v)});
-      for (std::uint32_t iv = ranges.back()[2]; iv <= ranges.back()[3]; ++iv)
-        for (std::uint32_t iu = ranges.back()[0]; iu <= ranges.back()[1]; ++iu)
-          ++count[std::size_t{iv} * index.bins_u + iu];
+      bounds_in_plane(m_volumes[i], u_low, u_high, v_low, v_high);
+      const std::uint32_t u_last = bin(u_high + bin_margin_mm, index.u_min, index.bins_per_u, index.bins_u);
+      const std::uint32_t v_last = bin(v_high + bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v);
+      for (std::uint32_t iv = bin(v_low - bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v); iv <= v_last; ++iv)
+        for (std::uint32_t iu = bin(u_low - bin_margin_mm, index.u_min, index.bins_per_u, index.bins_u); iu <= u_last;
+             ++iu) {
+          const double u = index.u_min + iu / index.bins_per_u, v = index.v_min + iv / index.bins_per_v;
+          const double du = std::min(u_high, u + 1. / index.bins_per_u) - std::max(u_low, u);
+          const double dv = std::min(v_high, v + 1. / index.bins_per_v) - std::max(v_low, v);
+          reaches.push_back({iv * index.bins_u + iu, i, std::max(0., du) * std::max(0., dv)});
+        }
     }
-    for (std::uint32_t& c : count) {
-      const std::uint32_t start = m_bin_begin.back();
-      m_bin_begin.push_back(start + c);
-      c = start;
+    std::sort(reaches.begin(), reaches.end(), [](const Reach& a, const Reach& b) {
+      return a.bin != b.bin ? a.bin < b.bin : a.covered != b.covered ? a.covered > b.covered : a.volume < b.volume;
+    });
+    m_bins.resize(index.first_bin + std::size_t{index.bins_u} * index.bins_v, Bin{none, none});
+    for (std::size_t k = 0; k < reaches.size(); ++k) {
+      Bin& target = m_bins[index.first_bin + reaches[k].bin];
+      if (target.first == none) {
+        target.first = reaches[k].volume;
+        continue;
+      }
+      if (target.others == none)
+        target.others = static_cast<std::uint32_t>(m_others.size());
+      m_others.push_back(reaches[k].volume);
+      if (k + 1 == reaches.size() || reaches[k + 1].bin != reaches[k].bin)
+        m_others.push_back(none);
     }
-    m_bin_volumes.resize(m_bin_begin.back());
-    for (std::uint32_t i = 0; i < p.volume_count; ++i)
-      for (std::uint32_t iv = ranges[i][2]; iv <= ranges[i][3]; ++iv)
-        for (std::uint32_t iu = ranges[i][0]; iu <= ranges[i][1]; ++iu)
-          m_bin_volumes[count[std::size_t{iv} * index.bins_u + iu]++] = p.first_volume + i;
     m_index.push_back(index);
   }
-  m_bin_begin.shrink_to_fit();
-  m_bin_volumes.shrink_to_fit();
+  m_bins.shrink_to_fit();
+  m_others.shrink_to_fit();
 }
 
 void SensitiveSurfaces::build_lookup() {
@@ -389,9 +405,15 @@ inline bool SensitiveSurfaces::for_candidates(std::size_t plane, double u, doubl
     return false;
   const auto iu = std::min(static_cast<std::uint32_t>((u - index.u_min) * index.bins_per_u), index.bins_u - 1);
   const auto iv = std::min(static_cast<std::uint32_t>((v - index.v_min) * index.bins_per_v), index.bins_v - 1);
-  const std::size_t bin = index.first_bin + std::size_t{iv} * index.bins_u + iu;
-  for (std::uint32_t k = m_bin_begin[bin], end = m_bin_begin[bin + 1]; k < end; ++k)
-    if (accept(m_bin_volumes[k]))
+  const Bin& bin = m_bins[index.first_bin + std::size_t{iv} * index.bins_u + iu];
+  if (bin.first == none)
+    return false;
+  if (accept(bin.first))
+    return true;
+  if (bin.others == none)
+    return false;
+  for (const std::uint32_t* other = &m_others[bin.others]; *other != none; ++other)
+    if (accept(*other))
       return true;
   return false;
 }
@@ -523,13 +545,18 @@ std::vector<std::uint32_t> SensitiveSurfaces::volumes_in(std::size_t plane, doub
   const std::uint32_t v_last = bin(v_high, index.v_min, index.bins_per_v, index.bins_v);
   for (std::uint32_t iv = v_first; iv <= v_last; ++iv)
     for (std::uint32_t iu = u_first; iu <= u_last; ++iu) {
-      const std::size_t b = index.first_bin + std::size_t{iv} * index.bins_u + iu;
-      for (std::uint32_t k = m_bin_begin[b]; k < m_bin_begin[b + 1]; ++k) {
+      const auto take = [&](std::uint32_t i) {
         double ul, uh, vl, vh;
-        bounds_in_plane(m_volumes[m_bin_volumes[k]], ul, uh, vl, vh);
+        bounds_in_plane(m_volumes[i], ul, uh, vl, vh);
         if (ul <= u_high && uh >= u_low && vl <= v_high && vh >= v_low)
-          found.push_back(m_bin_volumes[k]);
-      }
+          found.push_back(i);
+      };
+      const Bin& b = m_bins[index.first_bin + std::size_t{iv} * index.bins_u + iu];
+      if (b.first != none)
+        take(b.first);
+      if (b.others != none)
+        for (const std::uint32_t* other = &m_others[b.others]; *other != none; ++other)
+          take(*other);
     }
   std::sort(found.begin(), found.end());
   found.erase(std::unique(found.begin(), found.end()), found.end());
@@ -663,7 +690,7 @@ int SensitiveSurfaces::collection_of(CellID cell) const {
 
 std::size_t SensitiveSurfaces::memory_bytes() const {
   std::size_t bytes = m_planes.size() * sizeof(Plane) + m_index.size() * sizeof(PlaneIndex) +
-                      m_bin_begin.size() * sizeof(std::uint32_t) + m_bin_volumes.size() * sizeof(std::uint32_t) +
+                      m_bins.size() * sizeof(Bin) + m_others.size() * sizeof(std::uint32_t) +
                       m_volumes.size() * sizeof(Volume) + m_volume_plane.size() * sizeof(std::uint32_t) +
                       m_shapes.size() * sizeof(Shape) + m_grids.size() * sizeof(Grid);
   for (const DetectorLookup& lookup : m_lookup)

@@ -137,6 +137,11 @@ private:
   struct Frame {
     double xu, xv, yu, yv, zn;
   };
+  static constexpr std::uint32_t none = ~std::uint32_t{0};
+  struct Bin {
+    std::uint32_t first;  // the volume that covers most of the bin, or none
+    std::uint32_t others; // where the list of the others begins, or none
+  };
   struct PlaneIndex { // one cache line
     double u_min, u_max, v_min, v_max, bins_per_u, bins_per_v;
     std::uint32_t bins_u, bins_v;
@@ -169,8 +174,8 @@ private:
   std::vector<DetectorInfo> m_detectors;
   std::vector<Plane> m_planes;
   std::vector<PlaneIndex> m_index;
-  std::vector<std::uint32_t> m_bin_begin; // one more than bins
-  std::vector<std::uint32_t> m_bin_volumes;
+  std::vector<Bin> m_bins;
+  std::vector<std::uint32_t> m_others; // lists of volumes, each ended by `none`
   std::vector<Volume> m_volumes; // by plane
   std::vector<std::uint32_t> m_volume_plane;
   std::vector<Shape> m_shapes;

@@ -61,7 +61,7 @@ class RunSummary:
     showers: int = 0
     hits: int = 0
     fates: Counter[str] = field(default_factory=Counter)
-    fate_energy_gev: Counter[str] = field(default_factory=Counter)
+    fate_energy_gev: dict[str, float] = field(default_factory=dict)
     account: Account = field(default_factory=Account)
     collection_gev: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -118,9 +118,11 @@ class Simulator:
         self.collections = collections_of(self.geometry, [g.card.calorimeter.name for g in generators])
         detectors = self.geometry.surfaces.detectors
         self._collection_names = [[c.name for c in d.hit_collections] for d in detectors]
-        self._face_detectors = [
-            face.detector for face in self.geometry.faces if face.detector.lower().startswith("ecal")
-        ] or None
+        self._face_detectors = {
+            group[0].detector
+            for g in generators
+            for group in find_calorimeter(self.geometry.name, g.card.calorimeter.name).groups
+        }
 
     def run_parameters(self) -> dict[str, ParameterValue]:
         """Run metadata: program, detector, seed, models, and the counters as they stand now."""
@@ -241,7 +243,7 @@ class Simulator:
         def book(fate: str, number: int, energy_gev: float) -> None:
             if number:
                 s.fates[fate] += number
-                s.fate_energy_gev[fate] += energy_gev  # type: ignore[assignment]
+                s.fate_energy_gev[fate] = s.fate_energy_gev.get(fate, 0.0) + energy_gev
 
         for _, entries in chunk:
             s.particles += len(entries)

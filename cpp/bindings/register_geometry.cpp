@@ -126,8 +126,7 @@ Array<double> cell_centres(const SensitiveSurfaces& surfaces, const Array<std::u
   return centres;
 }
 
-template <class Out, class Function>
-Array<Out> map_cells(const Array<std::uint64_t>& cell_id, Function&& function) {
+template <class Out, class Function> Array<Out> map_cells(const Array<std::uint64_t>& cell_id, Function&& function) {
   require_shape(cell_id, 0, "cell_id");
   Array<Out> result(cell_id.shape(0));
   const CellID* cells = cell_id.data();
@@ -231,14 +230,15 @@ void register_geometry(py::module_& m) {
             return map_cells<std::int64_t>(cells, [&](CellID cell) { return field.get(cell); });
           },
           py::arg("cell_id"), py::arg("field"), "Field of many cellIDs: uint64 [N] -> int64 [N].")
-      .def_property_readonly("fields",
-                             [](const CellIDEncoding& e) {
-                               std::vector<std::tuple<std::string, unsigned, unsigned, bool>> fields;
-                               for (const BitField& f : e.fields())
-                                 fields.emplace_back(f.name, f.offset, f.width, f.is_signed);
-                               return fields;
-                             },
-                             "List of (name, offset, width, is_signed).")
+      .def_property_readonly(
+          "fields",
+          [](const CellIDEncoding& e) {
+            std::vector<std::tuple<std::string, unsigned, unsigned, bool>> fields;
+            for (const BitField& f : e.fields())
+              fields.emplace_back(f.name, f.offset, f.width, f.is_signed);
+            return fields;
+          },
+          "List of (name, offset, width, is_signed).")
       .def_property_readonly("text", &CellIDEncoding::text)
       .def_property_readonly("canonical", &CellIDEncoding::canonical)
       .def("__str__", &CellIDEncoding::text);
@@ -270,29 +270,30 @@ void register_geometry(py::module_& m) {
            }),
            py::kw_only(), py::arg("field_x"), py::arg("field_y"), py::arg("size_x_mm"), py::arg("size_y_mm"),
            py::arg("offset_x_mm"), py::arg("offset_y_mm"));
-  py::class_<Megatile>(m, "Megatile")
-      .def(py::init([](double sx, double sy, double ox, double oy, int nx, int ny) {
-             return Megatile{sx, sy, ox, oy, nx, ny};
-           }),
-           py::kw_only(), py::arg("size_x_mm"), py::arg("size_y_mm"), py::arg("offset_x_mm"), py::arg("offset_y_mm"),
-           py::arg("cells_x"), py::arg("cells_y"));
   py::class_<MegatileLayerGridXY>(m, "MegatileLayerGridXY")
-      .def(py::init([](std::string x, std::string y, std::string layer, std::string wafer, const Megatile& common,
-                       std::vector<std::pair<int, int>> cells_by_layer,
-                       const std::vector<std::tuple<unsigned, unsigned, Megatile>>& special) {
-             MegatileLayerGridXY grid{{std::move(x), std::move(y)}, std::move(layer), std::move(wafer), common,
-                                      std::move(cells_by_layer), {}};
-             for (const auto& [l, w, tile] : special)
-               grid.special.push_back({l, w, tile});
+      .def(py::init([](std::string x, std::string y, std::string layer, std::string wafer,
+                       const std::array<double, 4>& common,
+                       const std::vector<std::tuple<int, int, double, double, double, double>>& special) {
+             MegatileLayerGridXY grid{{std::move(x), std::move(y)},
+                                      std::move(layer),
+                                      std::move(wafer),
+                                      {common[0], common[1], common[2], common[3]},
+                                      {}};
+             for (const auto& [l, w, sx, sy, ox, oy] : special)
+               grid.special.push_back({l, w, {sx, sy, ox, oy}});
              return grid;
            }),
            py::kw_only(), py::arg("field_x"), py::arg("field_y"), py::arg("layer_field"), py::arg("wafer_field"),
-           py::arg("common"), py::arg("cells_by_layer"), py::arg("special"));
+           py::arg("common"), py::arg("special"),
+           "Tiles are (size_x_mm, size_y_mm, offset_x_mm, offset_y_mm) of their cells and corner; special ones have "
+           "layer "
+           "and wafer (-1: all) in front.");
   py::class_<TiledLayerGridXY>(m, "TiledLayerGridXY")
       .def(py::init([](std::string x, std::string y, std::string layer, double sx, double sy, double ox, double oy,
                        std::vector<double> layer_offset_x, std::vector<double> boundary, std::vector<double> edge) {
-             return TiledLayerGridXY{{std::move(x), std::move(y)}, std::move(layer), sx, sy, ox, oy,
-                                     std::move(layer_offset_x), std::move(boundary), std::move(edge)};
+             return TiledLayerGridXY{
+                 {std::move(x), std::move(y)}, std::move(layer), sx, sy, ox, oy, std::move(layer_offset_x),
+                 std::move(boundary),          std::move(edge)};
            }),
            py::kw_only(), py::arg("field_x"), py::arg("field_y"), py::arg("layer_field"), py::arg("size_x_mm"),
            py::arg("size_y_mm"), py::arg("offset_x_mm"), py::arg("offset_y_mm"), py::arg("layer_offset_x"),
@@ -318,8 +319,7 @@ void register_geometry(py::module_& m) {
       .def_readonly("key_low", &HitCollection::key_low)
       .def_readonly("key_high", &HitCollection::key_high)
       .def_property_readonly(
-          "technology",
-          [](const HitCollection& c) { return c.key_field.empty() ? std::int64_t{-1} : c.key_low; },
+          "technology", [](const HitCollection& c) { return c.key_field.empty() ? std::int64_t{-1} : c.key_low; },
           "Value of the key field, -1 if there is none.");
 
   py::class_<DetectorTable>(m, "DetectorTable", "Plain description of one detector, from which surfaces are built.")

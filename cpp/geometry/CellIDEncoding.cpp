@@ -84,8 +84,7 @@ CellID CellIDEncoding::set(CellID cell, std::string_view name, std::int64_t valu
   const BitField& target = field(name);
   if (value < target.minimum() || value > target.maximum())
     throw Error(ErrorKind::Geometry, "value does not fit into cellID field '" + target.name + "'",
-                std::to_string(value),
-                std::to_string(target.minimum()) + " .. " + std::to_string(target.maximum()));
+                std::to_string(value), std::to_string(target.minimum()) + " .. " + std::to_string(target.maximum()));
   target.set_masked(cell, value);
   return cell;
 }

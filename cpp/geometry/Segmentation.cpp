@@ -10,9 +10,7 @@ namespace ddcalogen {
 
 namespace {
 
-template <class... Callables> struct Overloaded : Callables... {
-  using Callables::operator()...;
-};
+template <class... Callables> struct Overloaded : Callables... { using Callables::operator()...; };
 template <class... Callables> Overloaded(Callables...) -> Overloaded<Callables...>;
 
 GridAxis axis(const BitField& field, double size, double offset, bool from_corner) {
@@ -30,20 +28,21 @@ const CellFields& fields_of(const GridSegmentation& segmentation) {
   return std::visit([](const auto& grid) -> const CellFields& { return grid.fields; }, segmentation);
 }
 
-Megatile tile_of(const MegatileLayerGridXY& grid, unsigned layer, unsigned wafer) {
-  // The last one set wins, as in DD4hep's map.
-  for (auto special = grid.special.rbegin(); special != grid.special.rend(); ++special)
-    if (special->layer == layer && special->wafer == wafer)
-      return special->tile;
-  Megatile tile = grid.common;
-  if (tile.cells_x <= 0 || tile.cells_y <= 0) {
-    if (layer >= grid.cells_by_layer.size())
-      throw Error(ErrorKind::Geometry, "MegatileLayerGridXY has no number of cells for a layer that has volumes",
-                  "layer " + std::to_string(layer), "layers 0.." + std::to_string(grid.cells_by_layer.size()));
-    tile.cells_x = grid.cells_by_layer[layer].first;
-    tile.cells_y = grid.cells_by_layer[layer].second;
+Megatile tile_of(const MegatileLayerGridXY& grid, std::int64_t layer, std::int64_t wafer) {
+  const MegatileLayerGridXY::Special* whole_layer = nullptr;
+  for (const MegatileLayerGridXY::Special& special : grid.special) {
+    if (special.layer == layer && special.wafer == wafer)
+      return special.tile;
+    if (special.layer == layer && special.wafer == MegatileLayerGridXY::any_wafer)
+      whole_layer = &special;
   }
-  return tile;
+  return whole_layer ? whole_layer->tile : grid.common;
+}
+
+/// True for sizes that make a grid of indices that fit 32 bits, and finite offsets.
+bool usable(double size_x, double size_y, double offset_x, double offset_y) {
+  return size_x > 1e-3 && size_y > 1e-3 && std::isfinite(size_x) && std::isfinite(size_y) && std::isfinite(offset_x) &&
+         std::isfinite(offset_y);
 }
 
 } // namespace
@@ -72,14 +71,10 @@ Grid resolve_grid(const GridSegmentation& segmentation, const CellIDEncoding& en
                           grid.y = axis(fy, g.size_y_mm, g.offset_y_mm, false);
                         },
                         [&](const MegatileLayerGridXY& g) {
-                          const auto layer = static_cast<unsigned>(encoding.get(volume_id, g.layer_field));
-                          const auto wafer = static_cast<unsigned>(encoding.get(volume_id, g.wafer_field));
-                          const Megatile tile = tile_of(g, layer, wafer);
-                          if (!(tile.size_x_mm > 0. && tile.size_y_mm > 0. && tile.cells_x > 0 && tile.cells_y > 0))
-                            throw Error(ErrorKind::Geometry, "MegatileLayerGridXY: a megatile has no size or no cells",
-                                        "layer " + std::to_string(layer) + ", wafer " + std::to_string(wafer));
-                          grid.x = axis(fx, tile.size_x_mm / tile.cells_x, tile.offset_x_mm, true);
-                          grid.y = axis(fy, tile.size_y_mm / tile.cells_y, tile.offset_y_mm, true);
+                          const Megatile tile = tile_of(g, encoding.get(volume_id, g.layer_field),
+                                                        encoding.get(volume_id, g.wafer_field));
+                          grid.x = axis(fx, tile.size_x_mm, tile.offset_x_mm, true);
+                          grid.y = axis(fy, tile.size_y_mm, tile.offset_y_mm, true);
                         },
                         [&](const TiledLayerGridXY& g) {
                           // DD4hep reads the layer as unsigned and counts from 1.
@@ -126,23 +121,17 @@ void validate(const Segmentation& segmentation, const CellIDEncoding& encoding, 
     if (fields.x == fields.y)
       fail("both cell indices use the same field", fields.x, "two fields");
     grid_selector_mask(entry.grid, encoding);
+    const auto check = [&](const auto& g) {
+      if (!usable(g.size_x_mm, g.size_y_mm, g.offset_x_mm, g.offset_y_mm))
+        fail("cell size is out of range", std::to_string(g.size_x_mm) + " x " + std::to_string(g.size_y_mm) + " mm",
+             "sizes above 0.001 mm and finite offsets");
+    };
     std::visit(Overloaded{[&](const MegatileLayerGridXY& g) {
+                            check(g.common);
                             for (const auto& special : g.special)
-                              if (!(special.tile.size_x_mm > 0. && special.tile.size_y_mm > 0. &&
-                                    special.tile.cells_x > 0 && special.tile.cells_y > 0))
-                                fail("special megatile without size or cells",
-                                     "layer " + std::to_string(special.layer) + ", wafer " +
-                                         std::to_string(special.wafer),
-                                     "sizes and numbers of cells > 0");
+                              check(special.tile);
                           },
-                          [&](const auto& g) {
-                            if (!(g.size_x_mm > 1e-3 && g.size_y_mm > 1e-3 && std::isfinite(g.size_x_mm) &&
-                                  std::isfinite(g.size_y_mm) && std::isfinite(g.offset_x_mm) &&
-                                  std::isfinite(g.offset_y_mm)))
-                              fail("cell size is out of range",
-                                   std::to_string(g.size_x_mm) + " x " + std::to_string(g.size_y_mm) + " mm",
-                                   "sizes above 0.001 mm and finite offsets");
-                          }},
+                          check},
                entry.grid);
   }
 }

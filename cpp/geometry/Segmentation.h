@@ -25,23 +25,22 @@ struct CartesianGridXY {
   double size_x_mm = 0., size_y_mm = 0., offset_x_mm = 0., offset_y_mm = 0.;
 };
 
-/// A megatile: size, position of its corner, and number of cells.
+/// A megatile: size of its cells and position of its corner.
 struct Megatile {
   double size_x_mm = 0., size_y_mm = 0., offset_x_mm = 0., offset_y_mm = 0.;
-  int cells_x = 0, cells_y = 0;
 };
 
-/// DD4hep MegatileLayerGridXY: index = int((x - offset) / (size / cells)), truncated towards zero. The special tiles
-/// replace the common one for given values of the layer and wafer fields, whatever the other fields are.
+/// DD4hep MegatileLayerGridXY: index = int((x - offset) / size), truncated towards zero. Special tiles replace the
+/// common one for given values of the layer and wafer fields, whatever the other fields are.
 struct MegatileLayerGridXY {
-  CellFields fields;
-  std::string layer_field, wafer_field;
-  Megatile common;                 ///< cells_x, cells_y of 0: taken from cells_by_layer
-  std::vector<std::pair<int, int>> cells_by_layer;
+  static constexpr int any_wafer = -1;
   struct Special {
-    unsigned layer = 0, wafer = 0;
+    int layer = 0, wafer = any_wafer;
     Megatile tile;
   };
+  CellFields fields;
+  std::string layer_field, wafer_field;
+  Megatile common;
   std::vector<Special> special;
 };
 

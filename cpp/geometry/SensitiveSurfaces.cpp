@@ -28,9 +28,7 @@ Vec3 column(const Matrix3& m, int i) {
   return {m[k], m[3 + k], m[6 + k]};
 }
 
-bool is_unit_component(double c) {
-  return std::abs(c) < axis_tolerance || std::abs(std::abs(c) - 1.) < axis_tolerance;
-}
+bool is_unit_component(double c) { return std::abs(c) < axis_tolerance || std::abs(std::abs(c) - 1.) < axis_tolerance; }
 
 /// Axes shared by planes: normal outward, u and v as in the shower frame.
 struct Orientation {
@@ -130,9 +128,9 @@ SensitiveSurfaces::SensitiveSurfaces(const std::vector<DetectorTable>& tables) {
         const Frame frame{std::round(dot(ex, o.u)), std::round(dot(ex, o.v)), std::round(dot(ey, o.u)),
                           std::round(dot(ey, o.v)), side == 0 ? 1. : -1.};
         std::size_t f = 0;
-        while (f < m_frames.size() && !(m_frames[f].xu == frame.xu && m_frames[f].xv == frame.xv &&
-                                        m_frames[f].yu == frame.yu && m_frames[f].yv == frame.yv &&
-                                        m_frames[f].zn == frame.zn))
+        while (f < m_frames.size() &&
+               !(m_frames[f].xu == frame.xu && m_frames[f].xv == frame.xv && m_frames[f].yu == frame.yu &&
+                 m_frames[f].yv == frame.yv && m_frames[f].zn == frame.zn))
           ++f;
         if (f == m_frames.size())
           m_frames.push_back(frame);
@@ -264,7 +262,8 @@ void SensitiveSurfaces::build_bins() {
       mean_v += (v_high - v_low) / p.volume_count;
     }
     // Bins a little smaller than a volume: one to four candidates each. Sparse planes get fewer bins.
-    double wanted_u = (index.u_max - index.u_min) / (0.6 * mean_u), wanted_v = (index.v_max - index.v_min) / (0.6 * mean_v);
+    double wanted_u = (index.u_max - index.u_min) / (0.6 * mean_u),
+           wanted_v = (index.v_max - index.v_min) / (0.6 * mean_v);
     const double allowed = 8. * p.volume_count + 16.;
     if (wanted_u * wanted_v > allowed) {
       const double shrink = std::sqrt(allowed / (wanted_u * wanted_v));
@@ -299,7 +298,8 @@ void SensitiveSurfaces::build_bins() {
       bounds_in_plane(m_volumes[i], u_low, u_high, v_low, v_high);
       const std::uint32_t u_last = bin(u_high + bin_margin_mm, index.u_min, index.bins_per_u, index.bins_u);
       const std::uint32_t v_last = bin(v_high + bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v);
-      for (std::uint32_t iv = bin(v_low - bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v); iv <= v_last; ++iv)
+      for (std::uint32_t iv = bin(v_low - bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v); iv <= v_last;
+           ++iv)
         for (std::uint32_t iu = bin(u_low - bin_margin_mm, index.u_min, index.bins_per_u, index.bins_u); iu <= u_last;
              ++iu) {
           const double u = index.u_min + iu / index.bins_per_u, v = index.v_min + iv / index.bins_per_v;
@@ -349,9 +349,8 @@ void SensitiveSurfaces::build_lookup() {
 
   for (std::uint32_t i = 0; i < m_planes.size(); ++i) {
     const Plane& p = m_planes[i];
-    auto group = std::find_if(m_normals.begin(), m_normals.end(), [&](const NormalGroup& g) {
-      return norm(g.normal - p.normal) < axis_tolerance;
-    });
+    auto group = std::find_if(m_normals.begin(), m_normals.end(),
+                              [&](const NormalGroup& g) { return norm(g.normal - p.normal) < axis_tolerance; });
     if (group == m_normals.end()) {
       m_normals.push_back({p.normal, 0., {}, {}, {}});
       group = m_normals.end() - 1;
@@ -654,8 +653,7 @@ std::vector<CellID> SensitiveSurfaces::neighbours(CellID cell) const {
     const std::int64_t jx = ix + dx, jy = iy + dy;
     if (jx < grid.x.index_low || jx > grid.x.index_high || jy < grid.y.index_low || jy > grid.y.index_high)
       continue;
-    const CellID other =
-        grid.compose(volume.volume_id, static_cast<std::int32_t>(jx), static_cast<std::int32_t>(jy));
+    const CellID other = grid.compose(volume.volume_id, static_cast<std::int32_t>(jx), static_cast<std::int32_t>(jy));
     if (exists(other))
       found.push_back(other);
   }

@@ -46,8 +46,8 @@ struct DetectorInfo {
   std::vector<HitCollection> hit_collections;
 };
 
-/// All sensitive volumes of one detector that lie in one plane, with the same layer, technology and thickness, and sides
-/// parallel to the same two axes.
+/// All sensitive volumes of one detector that lie in one plane, with the same layer, technology and thickness, and
+/// sides parallel to the same two axes.
 struct Plane {
   std::uint32_t detector = 0;
   std::int32_t layer = -1;      ///< value of the detector's layer field, -1 if it has none
@@ -123,7 +123,7 @@ public:
   std::size_t memory_bytes() const;
 
 private:
-  struct Volume { // 32 bytes: two in a cache line
+  struct Volume {  // 32 bytes: two in a cache line
     double u0, v0; // local origin in plane coordinates
     CellID volume_id;
     std::uint32_t shape_and_frame; // frame: low 4 bits
@@ -176,7 +176,7 @@ private:
   std::vector<PlaneIndex> m_index;
   std::vector<Bin> m_bins;
   std::vector<std::uint32_t> m_others; // lists of volumes, each ended by `none`
-  std::vector<Volume> m_volumes; // by plane
+  std::vector<Volume> m_volumes;       // by plane
   std::vector<std::uint32_t> m_volume_plane;
   std::vector<Shape> m_shapes;
   std::vector<Solid> m_solids;

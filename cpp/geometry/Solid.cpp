@@ -39,8 +39,8 @@ Vec3 rotate_back(const Matrix3& m, const Vec3& p) {
 struct Box final : Solid::Node {
   Vec3 half, centre;
   double outside(const Vec3& p) const override {
-    return std::max({std::abs(p.x - centre.x) - half.x, std::abs(p.y - centre.y) - half.y,
-                     std::abs(p.z - centre.z) - half.z});
+    return std::max(
+        {std::abs(p.x - centre.x) - half.x, std::abs(p.y - centre.y) - half.y, std::abs(p.z - centre.z) - half.z});
   }
 };
 
@@ -122,8 +122,8 @@ Bounds convex_bounds(const HalfSpaces& body) {
         const double volume = dot(n[i], cross(n[j], n[k]));
         if (std::abs(volume) < 1e-9)
           continue;
-        const Vec3 p = (1. / volume) *
-                       (d[i] * cross(n[j], n[k]) + (d[j] * cross(n[k], n[i]) + d[k] * cross(n[i], n[j])));
+        const Vec3 p =
+            (1. / volume) * (d[i] * cross(n[j], n[k]) + (d[j] * cross(n[k], n[i]) + d[k] * cross(n[i], n[j])));
         if (body.outside(p) > 1e-6)
           continue;
         bounds.low = elementwise_min(bounds.low, p);
@@ -246,9 +246,9 @@ Solid Solid::placed(Solid solid, const Matrix3& rotation, const Vec3& translatio
   }
   node->bounds = {{infinity, infinity, infinity}, {-infinity, -infinity, -infinity}};
   for (int corner = 0; corner < 8; ++corner) {
-    const Vec3 p = translation_mm + rotate(rotation, {corner & 1 ? child.high.x : child.low.x,
-                                                      corner & 2 ? child.high.y : child.low.y,
-                                                      corner & 4 ? child.high.z : child.low.z});
+    const Vec3 p = translation_mm +
+                   rotate(rotation, {corner & 1 ? child.high.x : child.low.x, corner & 2 ? child.high.y : child.low.y,
+                                     corner & 4 ? child.high.z : child.low.z});
     node->bounds.low = elementwise_min(node->bounds.low, p);
     node->bounds.high = elementwise_max(node->bounds.high, p);
   }

@@ -19,8 +19,8 @@ struct Bounds {
 };
 
 /// Shape of a sensitive volume in its own frame: a small constructive solid geometry, immutable and shared.
-/// Every node is a function `outside(p)`: <= 0 inside and on the surface, > 0 outside, and never steeper than 1, so that
-/// its value is a safe lower bound of the distance to the solid (used to decide whether a cell touches the solid).
+/// Every node is a function `outside(p)`: <= 0 inside and on the surface, > 0 outside, and never steeper than 1, so
+/// that its value is a safe lower bound of the distance to the solid (used to decide whether a cell touches the solid).
 class Solid {
 public:
   /// Box with sides parallel to the axes.

@@ -243,11 +243,6 @@ def _grid(spec: Spec) -> Any:
         case "TiledLayerGridXY":
             return _core.TiledLayerGridXY(**arguments)
         case "MegatileLayerGridXY":
-            arguments["common"] = _core.Megatile(**spec["common"])
-            arguments["special"] = [
-                (tile["layer"], tile["wafer"], _core.Megatile(**{k: v for k, v in tile.items() if k not in _TILE_KEYS}))
-                for tile in spec["special"]
-            ]
             return _core.MegatileLayerGridXY(**arguments)
         case other:
             raise GeometryError(
@@ -255,9 +250,6 @@ def _grid(spec: Spec) -> Any:
                 found=repr(other),
                 expected="CartesianGridXY, MegatileLayerGridXY, TiledLayerGridXY or MultiSegmentation of these",
             )
-
-
-_TILE_KEYS = ("layer", "wafer")
 
 
 def _segmentation(spec: Spec) -> _core.Segmentation:

@@ -56,11 +56,11 @@ def particle_properties(pdg: int) -> ParticleProperties:
     InputError
         The code is not valid in the PDG numbering scheme.
     """
-    from particle import PDGID, Particle, ParticleNotFound
+    from particle import PDGID, InvalidParticle, Particle, ParticleNotFound
 
     try:
         entry = Particle.from_pdgid(pdg)
-    except ParticleNotFound:
+    except (ParticleNotFound, InvalidParticle):
         charge = PDGID(pdg).charge
         if charge is None:
             raise InputError(
@@ -105,7 +105,7 @@ def find_pdg(particle: str | int) -> int:
     InputError
         There is no such particle.
     """
-    from particle import Particle, ParticleNotFound
+    from particle import InvalidParticle, Particle, ParticleNotFound
     from particle.exceptions import MatchingIDNotFound
 
     text = str(particle).strip()
@@ -122,7 +122,7 @@ def find_pdg(particle: str | int) -> int:
     if code:
         try:
             Particle.from_pdgid(code)
-        except ParticleNotFound:
+        except (ParticleNotFound, InvalidParticle):
             code = 0
     if not code:
         raise InputError(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -15,7 +16,15 @@ import numpy.typing as npt
 from ddcalogen.edm4hep.records import Event
 from ddcalogen.errors import InputError
 
-__all__ = ["STABLE", "GeneratorEvent", "ParticleProperties", "charges", "find_pdg", "particle_properties"]
+__all__ = [
+    "STABLE",
+    "GeneratorEvent",
+    "ParticleProperties",
+    "charges",
+    "find_pdg",
+    "lifetimes_ns",
+    "particle_properties",
+]
 
 GeneratorEvent: TypeAlias = Event
 """An event with its particles (all of them, history included) and without hits."""
@@ -94,6 +103,16 @@ def charges(pdg: npt.NDArray[np.int32], generator_status: npt.NDArray[np.int32])
         except InputError:
             if np.any(generator_status[pdg == code] == STABLE):
                 raise
+    return table[inverse]
+
+
+def lifetimes_ns(pdg: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    """Mean lifetimes (ns) of particles, float64 [N]; infinite if stable or unknown."""
+    codes, inverse = np.unique(pdg, return_inverse=True)
+    table = np.full(len(codes), math.inf)
+    for i, code in enumerate(codes):
+        with suppress(InputError):
+            table[i] = particle_properties(int(code)).lifetime_ns
     return table[inverse]
 
 

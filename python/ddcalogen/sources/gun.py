@@ -133,12 +133,22 @@ class Box(_Model):
         return self
 
 
+def _short_position(given: Any) -> Any:
+    """ "0,0,10" -> point; "0,0,-5:5" -> Box."""
+    if not isinstance(given, str):
+        return given
+    axes = [axis.split(":") for axis in given.split(",")]
+    if all(len(axis) == 1 for axis in axes):
+        return tuple(axis[0] for axis in axes)
+    return {"low_mm": tuple(axis[0] for axis in axes), "high_mm": tuple(axis[-1] for axis in axes)}
+
+
 class GunConfig(_Model):
     """Options of the particle gun.
 
     particle: name or PDG code; energy_gev (kinetic, as ddsim's gun.energy) or momentum_gev;
     theta_deg or cos_theta (polar angle to the z axis; isotropic if both are left out); phi_deg;
-    position_mm: a point or a `Box`; time_ns; multiplicity: particles per event, each drawn for itself.
+    position_mm: a point or a `Box`, or "0,0,10", "0,0,-5:5"; time_ns; multiplicity: particles per event, each drawn for itself.
     """
 
     particle: str | int = "gamma"
@@ -147,7 +157,7 @@ class GunConfig(_Model):
     theta_deg: Distribution | None = None
     cos_theta: Distribution | None = None
     phi_deg: Distribution = Uniform(low=0.0, high=360.0)
-    position_mm: Point | Box = (0.0, 0.0, 0.0)
+    position_mm: Annotated[Point | Box, BeforeValidator(_short_position)] = (0.0, 0.0, 0.0)
     time_ns: Distribution = Fixed(value=0.0)
     multiplicity: int = Field(default=1, ge=1, le=1_000_000)
 

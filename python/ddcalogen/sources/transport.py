@@ -19,14 +19,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ddcalogen.errors import GeometryError, InputError
-from ddcalogen.sources.events import STABLE, GeneratorEvent, particle_properties
+from ddcalogen.sources.events import STABLE, GeneratorEvent, lifetimes_ns
 
 if TYPE_CHECKING:
     from ddcalogen.geometry import CalorimeterFace, Geometry
@@ -38,9 +37,8 @@ Floats = npt.NDArray[np.float64]
 _SPEED_OF_LIGHT_MM_PER_NS = 299.792458
 _GEV_PER_TESLA_MM = 0.299792458e-3  # momentum of a unit charge = this * field * radius of curvature
 _ON_PLANE_MM = 1e-6  # a vertex this close to a face is on it
-_INVISIBLE = frozenset(
-    {12, 14, 16, 18, 39, 1000012, 1000014, 1000016, 1000022, 1000039, 2000012, 2000014, 2000016, *range(51, 61)}
-)  # neutrinos, graviton, lightest supersymmetric particles, dark matter (PDG numbering scheme, items 9-11)
+_INVISIBLE = (12, 14, 16, 18, 39, 1000012, 1000014, 1000016, 1000022, 1000039, *range(51, 61))
+# neutrinos, graviton, lightest supersymmetric particles, dark matter (PDG numbering scheme, items 9-11)
 
 
 class EntryStatus(IntEnum):
@@ -64,13 +62,16 @@ class EntryStatus(IntEnum):
     """Its vertex is not in the volume in front of the calorimeters."""
 
 
+_CROSSING = (EntryStatus.ENTERED, EntryStatus.BEAM_HOLE, EntryStatus.GAP)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CalorimeterEntries:
     """Where the N stable particles of an event meet the calorimeters; structure of arrays, global frame.
 
     particle: int32 [N], index into the event's particles, rising; pdg: int32 [N]; status: int8 [N] (`EntryStatus`);
     face: int16 [N], index into `Geometry.faces`, -1 = none;
-    sector: int16 [N], barrel: k of the plane with normal at phi0 + 2 pi k / symmetry; endcap: 0 for z > 0, 1 for z < 0;
+    sector: int16 [N], barrel: k of the plane with normal at phi0 + 2 pi k / symmetry; endcap: 0 at z > 0, 1 at z < 0;
     -1 = none;
     position_mm, momentum_gev, normal: float64 [N,3]; normal is the unit normal of the face, into the calorimeter;
     time_ns (vertex time + path / velocity), path_mm, mass_gev, charge (e): float64 [N];
@@ -139,7 +140,7 @@ def transport(
     GeometryError
         No faces, faces the transport cannot describe, or faces outside of the solenoid.
     """
-    volume = _Volume.of(geometry, detectors)
+    faces = _Faces.of(geometry, detectors)
     particles = event.particles
     index = np.flatnonzero(particles.generator_status == STABLE).astype(np.int32)
     pdg = particles.pdg[index]
@@ -148,70 +149,50 @@ def transport(
     mass = particles.mass_gev[index]
     charge = particles.charge[index].astype(np.float64)
     start_ns = particles.time_ns[index].astype(np.float64)
-    _check(event, index, np.column_stack((vertex, momentum, mass, charge, start_ns)), mass)
+    p = np.hypot(np.hypot(momentum[:, 0], momentum[:, 1]), momentum[:, 2])  # does not overflow
+    _check(event, index, np.column_stack((vertex, momentum, mass, charge, start_ns, p)), mass)
 
-    p = np.sqrt((momentum**2).sum(axis=1))
+    half_life_ns = np.log(2.0) * lifetimes_ns(pdg)
     moving = p > 0.0
-    unit = np.divide(momentum, p[:, None], out=np.zeros_like(momentum), where=moving[:, None])
-    turn = np.divide(
-        -_GEV_PER_TESLA_MM * geometry.field.b_inside_tesla * charge, p, out=np.zeros_like(p), where=moving
-    )  # rad / mm
+    with np.errstate(divide="ignore", invalid="ignore"):
+        helices = _Helices(
+            start=vertex,
+            unit=momentum / p[:, None],
+            turn=-_GEV_PER_TESLA_MM * geometry.field.b_inside_tesla * charge / p,
+        )
+        inverse_speed = np.hypot(p, mass) / (p * _SPEED_OF_LIGHT_MM_PER_NS)
+        inverse_proper_speed = mass / (p * _SPEED_OF_LIGHT_MM_PER_NS)
 
     status = np.full(len(index), EntryStatus.CURLS, np.int8)
-    face = np.full(len(index), -1, np.int16)
-    sector = np.full(len(index), -1, np.int16)
-    normal = np.full((len(index), 3), np.nan)
-    path = np.full(len(index), np.inf)
-
-    status[~volume.contains(vertex)] = EntryStatus.OUTSIDE
+    status[~faces.around(vertex)] = EntryStatus.OUTSIDE
     status[~moving] = EntryStatus.AT_REST
-    status[np.isin(np.abs(pdg), list(_INVISIBLE))] = EntryStatus.INVISIBLE
-    alive = status == EntryStatus.CURLS
+    status[np.isin(np.abs(pdg), _INVISIBLE)] = EntryStatus.INVISIBLE
 
-    to_plane, plane = volume.first_barrel_crossing(vertex, unit, turn)
-    to_end = _path_to_z(vertex[:, 2], unit[:, 2], volume.end_mm)
-    z_at_plane = vertex[:, 2] + np.where(np.isfinite(to_plane), to_plane, 0.0) * unit[:, 2]
-    barrel = alive & (to_plane <= max_path_mm) & (to_plane <= to_end) & (np.abs(z_at_plane) <= volume.barrel_half_z_mm)
-    if volume.barrel is not None:
-        face[barrel], sector[barrel], path[barrel] = volume.barrel, plane[barrel], to_plane[barrel]
-        normal[barrel, :2], normal[barrel, 2] = volume.normals[plane[barrel]], 0.0
-        status[barrel] = EntryStatus.ENTERED
+    on_the_way = np.flatnonzero(status == EntryStatus.CURLS)
+    meeting = faces.first_met(helices.take(on_the_way), max_path_mm)
+    met = np.isin(meeting.status, _CROSSING)
+    decays = met & (meeting.path_mm * inverse_proper_speed[on_the_way] > half_life_ns[on_the_way])
+    meeting.clear(decays, EntryStatus.DECAYS)
+    status[on_the_way] = meeting.status
 
-    open_end = alive & ~barrel & (to_end <= max_path_mm)
-    at_end = _positions(vertex, unit, turn, np.where(open_end, to_end, 0.0))
-    path[open_end] = to_end[open_end]
-    status[open_end] = np.where(volume.in_beam_hole(at_end[open_end]), EntryStatus.BEAM_HOLE, EntryStatus.GAP)
-    for number, end_face in zip(volume.ends, volume.end_faces, strict=True):
-        to_face = _path_to_z(vertex[:, 2], unit[:, 2], end_face.distance_mm)
-        tried = np.flatnonzero((status == EntryStatus.GAP) & (to_face <= max_path_mm))
-        there = _positions(vertex[tried], unit[tried], turn[tried], to_face[tried])
-        hit = tried[_on_end_face(end_face, there)]
-        face[hit], sector[hit], path[hit] = number, unit[hit, 2] < 0.0, to_face[hit]
-        normal[hit] = np.sign(unit[hit, 2])[:, None] * [0.0, 0.0, 1.0]
-        status[hit] = EntryStatus.ENTERED
+    def spread(values: npt.NDArray[Any], empty: float) -> npt.NDArray[Any]:
+        full = np.full((len(index), *values.shape[1:]), empty, values.dtype)
+        full[on_the_way] = values
+        return full
 
-    crossed = np.isin(status, (EntryStatus.ENTERED, EntryStatus.BEAM_HOLE, EntryStatus.GAP))
-    half_life = np.array([_half_life_ns(int(code)) for code in pdg])
-    path = np.where(crossed, path, np.nan)
-    proper_ns = np.divide(path * mass, p * _SPEED_OF_LIGHT_MM_PER_NS, out=np.zeros_like(p), where=crossed)
-    decays = crossed & (proper_ns > half_life)
-    status[decays] = EntryStatus.DECAYS
-    face[decays], sector[decays], normal[decays] = -1, -1, np.nan
-    crossed &= ~decays
-
-    path[decays] = np.nan
-    direction = _directions(unit, turn, path)
-    slowness = np.divide(np.hypot(p, mass), p, out=np.full_like(p, np.nan), where=moving) / _SPEED_OF_LIGHT_MM_PER_NS
+    path = spread(meeting.path_mm, np.nan)
+    normal = spread(meeting.normal, np.nan)
+    direction = helices.direction(path)
     return CalorimeterEntries(
         particle=index,
         pdg=pdg,
         status=status,
-        face=face,
-        sector=sector,
-        position_mm=_positions(vertex, unit, turn, path),
+        face=spread(meeting.face, -1),
+        sector=spread(meeting.sector, -1),
+        position_mm=helices.position(path),
         momentum_gev=direction * p[:, None],
         normal=normal,
-        time_ns=start_ns + path * slowness,
+        time_ns=start_ns + path * inverse_speed,
         path_mm=path,
         mass_gev=mass,
         charge=charge,
@@ -224,37 +205,63 @@ def _check(event: GeneratorEvent, index: npt.NDArray[np.int32], numbers: Floats,
     if bad.size:
         raise InputError(
             f"a stable particle of event {event.event_number} cannot be transported",
-            found=f"particle {index[bad[0]]} with x, y, z, px, py, pz, mass, charge, time {numbers[bad[0]].tolist()}",
+            found=f"particle {index[bad[0]]}: x, y, z, px, py, pz, mass, charge, time, p = {numbers[bad[0]].tolist()}",
             expected="finite numbers and a mass that is not negative",
             remedy="Correct the event file.",
         )
 
 
-@lru_cache(maxsize=4096)
-def _half_life_ns(pdg: int) -> float:
-    return particle_properties(pdg).lifetime_ns * float(np.log(2.0))
+@dataclass(frozen=True)
+class _Helices:
+    """start [N,3] mm; unit [N,3], direction there; turn [N], rotation about z per path, rad/mm (0: straight)."""
+
+    start: Floats
+    unit: Floats
+    turn: Floats
+
+    def take(self, selection: npt.NDArray[np.intp]) -> _Helices:
+        return _Helices(self.start[selection], self.unit[selection], self.turn[selection])
+
+    def position(self, path: Floats) -> Floats:
+        """Positions after `path` mm [N]; NaN gives NaN."""
+        angle = self.turn * path
+        along = path * np.sinc(angle / np.pi)  # integral of cos(turn s) ds
+        across = path * np.sin(0.5 * angle) * np.sinc(0.5 * angle / np.pi)  # integral of sin(turn s) ds
+        ux, uy, uz = self.unit.T
+        return np.asarray(self.start + np.column_stack((ux * along - uy * across, uy * along + ux * across, uz * path)))
+
+    def direction(self, path: Floats) -> Floats:
+        """Directions after `path` mm [N]; NaN gives NaN."""
+        cosine, sine = np.cos(self.turn * path), np.sin(self.turn * path)
+        ux, uy, uz = self.unit.T
+        return np.column_stack((ux * cosine - uy * sine, uy * cosine + ux * sine, np.where(np.isnan(path), path, uz)))
+
+    def path_to_end(self, end_mm: float) -> Floats:
+        """Path to the plane |z| = `end_mm` ahead, from between the two; infinite without motion along z."""
+        z, uz = self.start[:, 2], self.unit[:, 2]
+        with np.errstate(over="ignore"):
+            return np.divide(np.sign(uz) * end_mm - z, uz, out=np.full_like(z, np.inf), where=uz != 0.0)
+
+    def path_to_planes(self, normals: Floats, distance_mm: float) -> Floats:
+        """Path [N,K] to each plane n.r = distance, n [K,2] perpendicular to z, from behind it; infinite if not met."""
+        w = self.turn[:, None]
+        f0 = self.start[:, :2] @ normals.T - distance_mm
+        f0 = np.where(np.abs(f0) <= _ON_PLANE_MM, 0.0, f0)
+        A = self.unit[:, :2] @ normals.T
+        B = np.column_stack((-self.unit[:, 1], self.unit[:, 0])) @ normals.T
+        a = w * (f0 * w + 2.0 * B)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            root = np.sqrt(A * A - a * f0)  # NaN: the circle does not reach the plane
+            q = -(A + np.copysign(root, A))
+            paths = np.stack((_path_of_tau(q, a, w), _path_of_tau(f0, q, w)))
+        first = np.where(paths > 0.0, paths, np.inf).min(axis=0)  # NaN compares false
+        return np.where((f0 == 0.0) & (A > 0.0), 0.0, first)
 
 
-def _positions(start: Floats, unit: Floats, turn: Floats, path: Floats) -> Floats:
-    """Positions after `path` mm from `start`; NaN path gives NaN."""
-    angle = turn * path
-    along = path * np.sinc(angle / np.pi)  # integral of cos(turn s) ds
-    across = path * np.sin(0.5 * angle) * np.sinc(0.5 * angle / np.pi)  # integral of sin(turn s) ds
-    ux, uy, uz = unit.T
-    return np.asarray(start + np.column_stack((ux * along - uy * across, uy * along + ux * across, uz * path)))
-
-
-def _directions(unit: Floats, turn: Floats, path: Floats) -> Floats:
-    """Directions after `path` mm."""
-    cosine, sine = np.cos(turn * path), np.sin(turn * path)
-    ux, uy, uz = unit.T
-    return np.column_stack((ux * cosine - uy * sine, uy * cosine + ux * sine, np.where(np.isnan(path), np.nan, uz)))
-
-
-def _path_to_z(z: Floats, uz: Floats, end_mm: float) -> Floats:
-    """Path to the plane |z| = `end_mm` ahead of a particle between them; infinite if it does not move in z."""
-    with np.errstate(over="ignore"):
-        return np.divide(np.sign(uz) * end_mm - z, uz, out=np.full_like(z, np.inf), where=uz != 0.0)
+def _path_of_tau(numerator: Floats, denominator: Floats, w: Floats) -> Floats:
+    """First path s >= 0 with tan(w s / 2) / w = numerator / denominator; the straight line where w = 0."""
+    psi = 2.0 * np.arctan2(w * numerator, denominator)
+    return np.where(w == 0.0, 2.0 * numerator / denominator, np.mod(psi * np.sign(w), 2.0 * np.pi) / np.abs(w))
 
 
 def _plane_normals(symmetry: int, phi0_rad: float) -> Floats:
@@ -278,95 +285,121 @@ def _on_end_face(face: CalorimeterFace, position: Floats) -> npt.NDArray[np.bool
     return np.asarray(inside & ~_in_hole(face, position))
 
 
-@dataclass(frozen=True)
-class _Volume:
-    """The convex volume in front of the calorimeters, and the faces around it (numbers into `Geometry.faces`)."""
+@dataclass
+class _Meeting:
+    """What N particles meet; columns as in `CalorimeterEntries`."""
 
-    barrel: int | None
-    ends: tuple[int, ...]  # by rising |z|
-    end_faces: tuple[CalorimeterFace, ...]
-    normals: Floats  # barrel planes, [K,2]
-    apothem_mm: float
-    barrel_half_z_mm: float
-    end_mm: float
+    status: npt.NDArray[np.int8]
+    face: npt.NDArray[np.int16]
+    sector: npt.NDArray[np.int16]
+    normal: Floats
+    path_mm: Floats
+
+    def clear(self, which: npt.NDArray[np.bool_], status: EntryStatus) -> None:
+        self.status[which] = status
+        self.face[which], self.sector[which] = -1, -1
+        self.normal[which], self.path_mm[which] = np.nan, np.nan
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """The faces round the volume in front of the calorimeters; faces by their number in `Geometry.faces`."""
+
+    barrel: tuple[int, CalorimeterFace] | None
+    ends: tuple[tuple[int, CalorimeterFace], ...]  # by rising |z|
+    normals: Floats  # of the barrel planes, [K,2]
 
     @classmethod
-    def of(cls, geometry: Geometry, detectors: Collection[str] | None) -> _Volume:
-        faces = geometry.faces
-        known = {face.detector for face in faces}
+    def of(cls, geometry: Geometry, detectors: Collection[str] | None) -> _Faces:
+        known = {face.detector for face in geometry.faces}
         if detectors is not None and not known.issuperset(detectors):
             raise GeometryError(
                 "a detector has no calorimeter face",
                 found=", ".join(sorted(set(detectors) - known)),
                 expected=f"names out of {', '.join(sorted(known))}",
             )
-        used = [i for i, face in enumerate(faces) if detectors is None or face.detector in detectors]
+        used = [(i, face) for i, face in enumerate(geometry.faces) if detectors is None or face.detector in detectors]
         if not used:
             raise GeometryError(
-                "the geometry has no calorimeter faces, so nothing can be transported to them",
-                remedy="Use a snapshot with calorimeters.",
+                "there is no calorimeter face that particles could be transported to",
+                found=f"{len(known)} detectors with faces in {geometry.name}, of which none was chosen",
+                remedy="Use a geometry with calorimeters.",
             )
-        barrel = min((i for i in used if faces[i].kind == "barrel"), key=lambda i: faces[i].distance_mm, default=None)
-        ends = tuple(sorted((i for i in used if faces[i].kind == "endcap"), key=lambda i: faces[i].distance_mm))
-        field = geometry.field
-        end = max((faces[i].distance_mm for i in ends), default=0.0)
-        if barrel is None:
-            normals, apothem, half_z, corner = np.zeros((0, 2)), np.inf, 0.0, 0.0
-        else:
-            face = faces[barrel]
+        by_distance = sorted(used, key=lambda item: item[1].distance_mm)
+        barrel = next((item for item in by_distance if item[1].kind == "barrel"), None)
+        ends = tuple(item for item in by_distance if item[1].kind == "endcap")
+        reach_z = max((face.distance_mm for _, face in ends), default=0.0)
+        reach_r, normals = 0.0, np.zeros((0, 2))
+        if barrel is not None:
+            face = barrel[1]
             if face.symmetry < 3:
                 raise GeometryError(
                     f"the barrel {face.detector} is not a polygon",
                     found=f"symmetry {face.symmetry}",
                     expected="3 or more planes",
                 )
-            normals, apothem, half_z = _plane_normals(face.symmetry, face.phi0_rad), face.distance_mm, face.z_max_mm
-            corner = apothem / np.cos(np.pi / face.symmetry)
-        if corner > field.r_mm or max(end, half_z) > field.half_z_mm:
+            normals = _plane_normals(face.symmetry, face.phi0_rad)
+            reach_r, reach_z = face.distance_mm / np.cos(np.pi / face.symmetry), max(reach_z, face.z_max_mm)
+        field = geometry.field
+        if reach_r > field.r_mm or reach_z > field.half_z_mm:
             raise GeometryError(
-                "the calorimeter faces are not inside the solenoid field, the only field the transport knows",
-                found=f"faces up to r = {corner:.1f} mm and |z| = {max(end, half_z):.1f} mm",
+                "the calorimeter faces are not inside the solenoid, where the transport knows the field",
+                found=f"faces up to r = {reach_r:.1f} mm and |z| = {reach_z:.1f} mm",
                 expected=f"r < {field.r_mm:.1f} mm and |z| < {field.half_z_mm:.1f} mm",
             )
-        front = min((faces[i].distance_mm for i in ends), default=half_z)
-        return cls(barrel, ends, tuple(faces[i] for i in ends), normals, apothem, half_z, front)
+        return cls(barrel, ends, normals)
 
-    def contains(self, position: Floats) -> npt.NDArray[np.bool_]:
+    @property
+    def first_end_mm(self) -> float:
+        """|z| of the planes that close the volume."""
+        if self.ends:
+            return self.ends[0][1].distance_mm
+        return self.barrel[1].z_max_mm if self.barrel else np.inf
+
+    def around(self, position: Floats) -> npt.NDArray[np.bool_]:
         """Points in the volume or on its surface."""
-        inside = np.abs(position[:, 2]) <= self.end_mm + _ON_PLANE_MM
+        inside = np.abs(position[:, 2]) <= self.first_end_mm + _ON_PLANE_MM
         if self.barrel is not None:
-            inside &= (position[:, :2] @ self.normals.T).max(axis=1) <= self.apothem_mm + _ON_PLANE_MM
-        return inside
+            inside &= (position[:, :2] @ self.normals.T).max(axis=1) <= self.barrel[1].distance_mm + _ON_PLANE_MM
+        return np.asarray(inside)
 
-    def in_beam_hole(self, position: Floats) -> npt.NDArray[np.bool_]:
-        """Points at the first end plane that are in the hole of every end face there."""
-        holes = [_in_hole(face, position) for face in self.end_faces if face.distance_mm <= self.end_mm]
-        return np.logical_and.reduce(holes) if holes else np.zeros(len(position), np.bool_)
+    def first_met(self, helices: _Helices, max_path_mm: float) -> _Meeting:
+        """The first face on the way of particles that start in the volume."""
+        count = len(helices.turn)
+        meeting = _Meeting(
+            status=np.full(count, EntryStatus.CURLS, np.int8),
+            face=np.full(count, -1, np.int16),
+            sector=np.full(count, -1, np.int16),
+            normal=np.full((count, 3), np.nan),
+            path_mm=np.full(count, np.nan),
+        )
+        to_end = helices.path_to_end(self.first_end_mm)
+        past_barrel = np.ones(count, np.bool_)
+        if self.barrel is not None:
+            number, face = self.barrel
+            to_plane = helices.path_to_planes(self.normals, face.distance_mm)
+            plane = to_plane.argmin(axis=1)
+            path = to_plane.min(axis=1)
+            near = path <= np.minimum(to_end, max_path_mm)
+            z = helices.start[:, 2] + np.where(near, path, 0.0) * helices.unit[:, 2]
+            hit = np.flatnonzero(near & (np.abs(z) <= face.z_max_mm))
+            past_barrel[hit] = False
+            meeting.status[hit], meeting.path_mm[hit] = EntryStatus.ENTERED, path[hit]
+            meeting.face[hit], meeting.sector[hit] = number, plane[hit]
+            meeting.normal[hit] = np.pad(self.normals, ((0, 0), (0, 1)))[plane[hit]]
 
-    def first_barrel_crossing(self, start: Floats, unit: Floats, turn: Floats) -> tuple[Floats, npt.NDArray[np.intp]]:
-        """Path to the first of the barrel planes (infinite where none is met) and its number.
-
-        `start` [N,3] in the volume, `unit` [N,3], `turn` dpsi/ds in rad/mm [N].
-        """
-        if self.barrel is None:
-            return np.full(len(start), np.inf), np.zeros(len(start), np.intp)
-        w = turn[:, None]
-        f0 = start[:, :2] @ self.normals.T - self.apothem_mm
-        f0 = np.where(np.abs(f0) <= _ON_PLANE_MM, 0.0, f0)
-        A = unit[:, :2] @ self.normals.T
-        B = np.column_stack((-unit[:, 1], unit[:, 0])) @ self.normals.T
-        a = w * (f0 * w + 2.0 * B)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            root = np.sqrt(A * A - a * f0)  # NaN: the circle does not reach the plane
-            q = -(A + np.copysign(root, A))
-            paths = np.stack((_path_of_tau(q, a, w), _path_of_tau(f0, q, w)))
-            paths = np.where(paths > 0.0, paths, np.inf)  # NaN compares false
-        first = np.where((f0 == 0.0) & (A > 0.0), 0.0, paths.min(axis=0))
-        plane = first.argmin(axis=1)
-        return np.take_along_axis(first, plane[:, None], axis=1)[:, 0], plane
-
-
-def _path_of_tau(numerator: Floats, denominator: Floats, w: Floats) -> Floats:
-    """First path s >= 0 with tan(w s / 2) / w = numerator / denominator; the straight line where w = 0."""
-    psi = 2.0 * np.arctan2(w * numerator, denominator)
-    return np.where(w == 0.0, 2.0 * numerator / denominator, np.mod(psi * np.sign(w), 2.0 * np.pi) / np.abs(w))
+        leaves = np.flatnonzero(past_barrel & (to_end <= max_path_mm))
+        meeting.path_mm[leaves] = to_end[leaves]
+        at_end = helices.take(leaves).position(to_end[leaves])
+        holes = [_in_hole(face, at_end) for _, face in self.ends if face.distance_mm == self.first_end_mm]
+        in_hole = np.logical_and.reduce(holes) if holes else np.zeros(len(leaves), np.bool_)
+        meeting.status[leaves] = np.where(in_hole, EntryStatus.BEAM_HOLE, EntryStatus.GAP)
+        for number, face in self.ends:
+            to_face = helices.path_to_end(face.distance_mm)
+            tried = np.flatnonzero((meeting.status == EntryStatus.GAP) & (to_face <= max_path_mm))
+            hit = tried[_on_end_face(face, helices.take(tried).position(to_face[tried]))]
+            backward = helices.unit[hit, 2] < 0.0
+            meeting.status[hit], meeting.path_mm[hit] = EntryStatus.ENTERED, to_face[hit]
+            meeting.face[hit], meeting.sector[hit] = number, backward
+            meeting.normal[hit] = np.where(backward, -1.0, 1.0)[:, None] * (0.0, 0.0, 1.0)
+        return meeting

@@ -137,10 +137,20 @@ def _short_position(given: Any) -> Any:
     """ "0,0,10" -> point; "0,0,-5:5" -> Box."""
     if not isinstance(given, str):
         return given
-    axes = [axis.split(":") for axis in given.split(",")]
+    try:
+        axes = [[float(value) for value in axis.split(":")] for axis in given.split(",")]
+    except ValueError:
+        axes = []
+    if len(axes) != 3 or any(len(axis) > 2 for axis in axes):
+        raise ValueError(f"{given!r} is not x,y,z, each a number or low:high")
     if all(len(axis) == 1 for axis in axes):
         return tuple(axis[0] for axis in axes)
-    return {"low_mm": tuple(axis[0] for axis in axes), "high_mm": tuple(axis[-1] for axis in axes)}
+    return Box(low_mm=_corner(axes, 0), high_mm=_corner(axes, -1))
+
+
+def _corner(axes: list[list[float]], end: int) -> tuple[float, float, float]:
+    x, y, z = (axis[end] for axis in axes)
+    return x, y, z
 
 
 class GunConfig(_Model):
@@ -148,7 +158,8 @@ class GunConfig(_Model):
 
     particle: name or PDG code; energy_gev (kinetic, as ddsim's gun.energy) or momentum_gev;
     theta_deg or cos_theta (polar angle to the z axis; isotropic if both are left out); phi_deg;
-    position_mm: a point or a `Box`, or "0,0,10", "0,0,-5:5"; time_ns; multiplicity: particles per event, each drawn for itself.
+    position_mm: a point or a `Box`, or "0,0,10", "0,0,-5:5"; time_ns;
+    multiplicity: particles per event, each drawn for itself.
     """
 
     particle: str | int = "gamma"
@@ -198,7 +209,9 @@ class GunConfig(_Model):
             return cls(**options)
         except ValidationError as error:
             found = "; ".join(
-                ".".join(str(part) for part in entry["loc"]) + ("" if not entry["loc"] else ": ") + entry["msg"]
+                ".".join(str(part) for part in entry["loc"])
+                + (": " if entry["loc"] else "")
+                + entry["msg"].removeprefix("Value error, ")
                 for entry in error.errors()
             )
             raise ConfigurationError(

@@ -68,7 +68,9 @@ def _event(source: EventText) -> GeneratorEvent:
         raise InputError(f"{source} cannot be read", found=str(error), expected="a valid HepMC3 event") from error
     finally:
         setup.print_errors, setup.print_warnings, setup.debug_level = talk
-    particles, vertices = data.particles, data.vertices
+    # Links count by id, the arrays are in the order of reading, which differs where a history has loops.
+    particles = data.particles[np.argsort(record.numpy.particles.id)]
+    vertices = data.vertices[np.argsort(-record.numpy.vertices.id)]
     if not understood or len(particles) != source.particles:
         raise InputError(
             f"{source} is not consistent",

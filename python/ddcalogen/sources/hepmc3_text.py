@@ -48,6 +48,7 @@ _GRAMMAR = {
     b"N": (re.compile(rb"N .*"), "N and names of weights"),
     b"T": (re.compile(rb"T .*"), "T and a tool"),
 }
+_ANYTHING = re.compile(rb".*")
 _DAMAGED = "The file is damaged; copy or generate it again."
 
 
@@ -168,6 +169,8 @@ def event_texts(path: Path) -> Iterator[EventText]:
 def _checked(path: Path, number: int, line: bytes, event: EventText | None) -> re.Match[bytes]:
     pattern, form = _GRAMMAR.get(line[:1], (None, "a line that starts with E, U, W, A, P, V, N or T"))
     match = pattern.fullmatch(line) if pattern else None
+    if event is None and line[:2] == b"W ":  # names of the weights
+        match = _ANYTHING.fullmatch(line)
     if match is not None and event is None and line[:1] in (b"P", b"V", b"U"):
         match, form = None, "a line E before it"
     if match is None:

@@ -179,7 +179,12 @@ def _podio_layout(version: tuple[int, ...]) -> LayoutName:
 
 def _check(message: Any) -> None:
     if str(message):
-        raise _RefusalError("output", "The EDM4hep file cannot be written", found=str(message))
+        raise _RefusalError(
+            "output",
+            "The EDM4hep file cannot be written",
+            found=str(message),
+            remedy="Make sure that the disk has space left, or choose another output.",
+        )
 
 
 def _open_backend(configuration: dict[str, Any]) -> _Backend:

@@ -141,15 +141,15 @@ class Writer:
 
     def _reserve(self) -> Path:
         """Create the temporary file, so that an unwritable place is reported before any work is done."""
-        if self.path.is_dir():
+        if os.path.isdir(self.path):
             raise OutputError("The output is a directory", found=str(self.path), expected="the name of a file")
         partial = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.partial")
         try:
             os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise OutputError(
                 f"Cannot write {self.path}",
-                found=error.strerror or str(error),
+                found=getattr(error, "strerror", None) or str(error),
                 expected="an existing, writable directory",
                 remedy="Choose another output file or make its directory.",
             ) from error

@@ -11,6 +11,8 @@
 
 namespace ddcalogen {
 
+/// The first error, and the first that the operating system caused ("No space left on device"): the rest follows from
+/// it.
 inline std::string& rootErrors() {
   static std::string messages;
   return messages;
@@ -18,9 +20,12 @@ inline std::string& rootErrors() {
 
 inline void collectRootErrors() {
   SetErrorHandler([](int level, Bool_t, const char* location, const char* message) {
-    if (level >= kError && rootErrors().size() < 2000) {
-      rootErrors() += std::string(rootErrors().empty() ? "" : "; ") + location + ": " + message;
+    static bool systemError = false;
+    if (level < kError || (!rootErrors().empty() && (level != kSysError || systemError))) {
+      return;
     }
+    systemError = level == kSysError;
+    rootErrors() += std::string(rootErrors().empty() ? "" : "; ") + location + ": " + message;
   });
 }
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from ddcalogen.card import ModelCard, graph_sha256, save_model, weights_sha256
+from ddcalogen.card import ModelCard, embed_card, graph_sha256, save_model, weights_sha256
 from ddcalogen.geometry import Geometry, load_snapshot
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -71,7 +72,7 @@ def card_for(model: onnx.ModelProto, **changes: Any) -> ModelCard:
         "graph_sha256": graph_sha256(model),
     }  # fmt: skip
     content.update(changes)
-    return ModelCard.model_validate_json(__import__("json").dumps(content))
+    return ModelCard.model_validate_json(json.dumps(content))
 
 
 def constant_spots(
@@ -118,7 +119,8 @@ def toy_model(tmp_path: Path) -> Callable[..., Path]:
     def make(*, card: dict[str, Any] | None = None, **graph: Any) -> Path:
         model = constant_spots(**graph)
         path = tmp_path / f"toy{len(list(tmp_path.glob('toy*.onnx')))}.onnx"
-        save_model(model, card_for(model, **(card or {})), path)
+        embed_card(model, card_for(model, **(card or {})))
+        save_model(model, path)
         return path
 
     return make

@@ -9,7 +9,7 @@ Floating point values are checked by `Event.check_finite`, which `Writer` and `R
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntFlag
 from typing import Any, ClassVar, TypeAlias
@@ -179,6 +179,9 @@ class Ragged:
             raise IndexError(index)
         index %= len(self)
         return self.indices[self.offsets[index] : self.offsets[index + 1]]
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.int32]]:
+        return (self[index] for index in range(len(self)))
 
     def transposed(self, count: int) -> Ragged:
         """The inverse relation onto `count` objects: daughters from parents, or parents from daughters."""

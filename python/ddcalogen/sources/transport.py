@@ -36,6 +36,8 @@ Floats = npt.NDArray[np.float64]
 
 _SPEED_OF_LIGHT_MM_PER_NS = 299.792458
 _GEV_PER_TESLA_MM = 0.299792458e-3  # momentum of a unit charge = this * field * radius of curvature
+_AT_REST_GEV = 1e-12
+_LARGEST = 1e30  # more is nonsense, and would overflow
 _ON_PLANE_MM = 1e-6  # a vertex this close to a face is on it
 _INVISIBLE = (12, 14, 16, 18, 39, 1000012, 1000014, 1000016, 1000022, 1000039, *range(51, 61))
 # neutrinos, graviton, lightest supersymmetric particles, dark matter (PDG numbering scheme, items 9-11)
@@ -55,7 +57,7 @@ class EntryStatus(IntEnum):
     INVISIBLE = 4
     """Does not interact: neutrinos and the like."""
     AT_REST = 5
-    """Has no momentum."""
+    """Has a momentum below 1 meV."""
     DECAYS = 6
     """More likely than not decays before the face (proper time of flight above its half-life)."""
     OUTSIDE = 7
@@ -136,7 +138,8 @@ def transport(
     Raises
     ------
     InputError
-        A stable particle with a vertex, momentum, time, mass or charge that is not finite, or with negative mass.
+        A stable particle with a vertex, momentum, time, mass or charge that is not finite or above 1e30, or with
+        negative mass.
     GeometryError
         No faces, faces the transport cannot describe, or faces outside of the solenoid.
     """
@@ -149,11 +152,11 @@ def transport(
     mass = particles.mass_gev[index]
     charge = particles.charge[index].astype(np.float64)
     start_ns = particles.time_ns[index].astype(np.float64)
-    p = np.hypot(np.hypot(momentum[:, 0], momentum[:, 1]), momentum[:, 2])  # does not overflow
-    _check(event, index, np.column_stack((vertex, momentum, mass, charge, start_ns, p)), mass)
+    _check(event, index, np.column_stack((vertex, momentum, mass, charge, start_ns)), mass)
+    p = np.sqrt((momentum**2).sum(axis=1))
 
     half_life_ns = np.log(2.0) * lifetimes_ns(pdg)
-    moving = p > 0.0
+    moving = p > _AT_REST_GEV
     with np.errstate(divide="ignore", invalid="ignore"):
         helices = _Helices(
             start=vertex,
@@ -201,12 +204,12 @@ def transport(
 
 
 def _check(event: GeneratorEvent, index: npt.NDArray[np.int32], numbers: Floats, mass: Floats) -> None:
-    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1) | (mass < 0.0))
+    bad = np.flatnonzero(~(np.abs(numbers) < _LARGEST).all(axis=1) | (mass < 0.0))  # NaN compares false
     if bad.size:
         raise InputError(
             f"a stable particle of event {event.event_number} cannot be transported",
-            found=f"particle {index[bad[0]]}: x, y, z, px, py, pz, mass, charge, time, p = {numbers[bad[0]].tolist()}",
-            expected="finite numbers and a mass that is not negative",
+            found=f"particle {index[bad[0]]}: x, y, z, px, py, pz, mass, charge, time = {numbers[bad[0]].tolist()}",
+            expected="finite, sensible numbers and a mass that is not negative",
             remedy="Correct the event file.",
         )
 
@@ -245,10 +248,10 @@ class _Helices:
     def path_to_planes(self, normals: Floats, distance_mm: float) -> Floats:
         """Path [N,K] to each plane n.r = distance, n [K,2] perpendicular to z, from behind it; infinite if not met."""
         w = self.turn[:, None]
-        f0 = self.start[:, :2] @ normals.T - distance_mm
+        f0 = _components(self.start[:, 0], self.start[:, 1], normals) - distance_mm
         f0 = np.where(np.abs(f0) <= _ON_PLANE_MM, 0.0, f0)
-        A = self.unit[:, :2] @ normals.T
-        B = np.column_stack((-self.unit[:, 1], self.unit[:, 0])) @ normals.T
+        A = _components(self.unit[:, 0], self.unit[:, 1], normals)
+        B = _components(-self.unit[:, 1], self.unit[:, 0], normals)
         a = w * (f0 * w + 2.0 * B)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             root = np.sqrt(A * A - a * f0)  # NaN: the circle does not reach the plane
@@ -260,8 +263,15 @@ class _Helices:
 
 def _path_of_tau(numerator: Floats, denominator: Floats, w: Floats) -> Floats:
     """First path s >= 0 with tan(w s / 2) / w = numerator / denominator; the straight line where w = 0."""
-    psi = 2.0 * np.arctan2(w * numerator, denominator)
-    return np.where(w == 0.0, 2.0 * numerator / denominator, np.mod(psi * np.sign(w), 2.0 * np.pi) / np.abs(w))
+    flip = np.where(denominator < 0.0, -1.0, 1.0)  # keeps small angles small, and so exact
+    turned = 2.0 * np.arctan2(w * numerator * flip, denominator * flip) * np.sign(w)
+    turned += np.where(turned < 0.0, 2.0 * np.pi, 0.0)
+    return np.where(w == 0.0, 2.0 * numerator / denominator, turned / np.abs(w))
+
+
+def _components(x: Floats, y: Floats, normals: Floats) -> Floats:
+    """n.(x, y), [N,K]; not a matrix product, whose rounding depends on N."""
+    return np.asarray(x[:, None] * normals[:, 0] + y[:, None] * normals[:, 1])
 
 
 def _plane_normals(symmetry: int, phi0_rad: float) -> Floats:
@@ -273,7 +283,7 @@ def _inside_polygon(xy: Floats, apothem_mm: float, symmetry: int, phi0_rad: floa
     """Points in a regular polygon round the origin; symmetry 0 is a circle."""
     if symmetry == 0:
         return np.less_equal(np.hypot(xy[:, 0], xy[:, 1]), apothem_mm)
-    return np.asarray((xy @ _plane_normals(symmetry, phi0_rad).T).max(axis=1) <= apothem_mm)
+    return np.asarray(_components(xy[:, 0], xy[:, 1], _plane_normals(symmetry, phi0_rad)).max(axis=1) <= apothem_mm)
 
 
 def _in_hole(face: CalorimeterFace, position: Floats) -> npt.NDArray[np.bool_]:
@@ -360,7 +370,8 @@ class _Faces:
         """Points in the volume or on its surface."""
         inside = np.abs(position[:, 2]) <= self.first_end_mm + _ON_PLANE_MM
         if self.barrel is not None:
-            inside &= (position[:, :2] @ self.normals.T).max(axis=1) <= self.barrel[1].distance_mm + _ON_PLANE_MM
+            apothem = self.barrel[1].distance_mm + _ON_PLANE_MM
+            inside &= _inside_polygon(position[:, :2], apothem, self.barrel[1].symmetry, self.barrel[1].phi0_rad)
         return np.asarray(inside)
 
     def first_met(self, helices: _Helices, max_path_mm: float) -> _Meeting:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from ddcalogen._core import CellIDEncoding, SensitiveSurfaces
 from ddcalogen.geometry.bench import LocateBenchmark, bench_locate
+from ddcalogen.geometry.dd4hep_export import export_dd4hep, export_description
 from ddcalogen.geometry.description import CalorimeterFace, DetectorDescription, Geometry, SolenoidField
 from ddcalogen.geometry.snapshot import SCHEMA_VERSION, available_snapshots, load_snapshot, save_snapshot
 
@@ -20,6 +21,8 @@ __all__ = [
     "SolenoidField",
     "available_snapshots",
     "bench_locate",
+    "export_dd4hep",
+    "export_description",
     "load_snapshot",
     "save_snapshot",
 ]

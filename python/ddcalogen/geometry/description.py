@@ -164,9 +164,9 @@ class Geometry:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the content (not of the file that holds it)."""
+        """Hash of the content; neither the file that holds it nor the text on its source enters."""
         digest = hashlib.sha256()
-        digest.update(json.dumps([self.name, self.source], separators=(",", ":")).encode())
+        digest.update(self.name.encode())
         digest.update(self.faces_json().encode())
         digest.update(self.field_json().encode())
         for detector in self.detectors:

@@ -15,8 +15,7 @@
 namespace ddcalogen {
 
 /// C-contiguous numpy array, converted when it is not one of that type already.
-template <typename T>
-using Array = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
+template <typename T> using Array = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
 
 /// A numpy array that takes over the vector's memory.
 template <typename T> pybind11::array_t<T> to_array(std::vector<T>&& values) {

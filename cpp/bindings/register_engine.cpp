@@ -135,12 +135,12 @@ void register_engine(py::module_& m) {
       .def(
           "find_entry",
           [](const LayerStacks& s, std::array<double, 3> position, std::array<double, 3> direction) {
-            const auto e = s.find_entry({position[0], position[1], position[2]},
-                                        {direction[0], direction[1], direction[2]});
+            const auto e =
+                s.find_entry({position[0], position[1], position[2]}, {direction[0], direction[1], direction[2]});
             return py::dict(py::arg("decision") = name(e.decision), py::arg("stack") = e.stack,
                             py::arg("first_plane") = e.first_plane, py::arg("depth_mm") = e.depth_mm,
-                            py::arg("direction") = std::array<double, 3>{e.local_direction.x, e.local_direction.y,
-                                                                         e.local_direction.z});
+                            py::arg("direction") =
+                                std::array<double, 3>{e.local_direction.x, e.local_direction.y, e.local_direction.z});
           },
           py::arg("position_mm"), py::arg("direction"));
 

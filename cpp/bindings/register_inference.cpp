@@ -43,8 +43,8 @@ public:
     }
     const auto arrays = py::cast<py::list>(returned);
     if (arrays.size() != outputs.size())
-      throw Error(ErrorKind::Inference, "the network returned a wrong number of outputs",
-                  std::to_string(arrays.size()), std::to_string(outputs.size()), "Export the model again.");
+      throw Error(ErrorKind::Inference, "the network returned a wrong number of outputs", std::to_string(arrays.size()),
+                  std::to_string(outputs.size()), "Export the model again.");
     TensorResult result;
     auto kept = std::shared_ptr<std::vector<py::array>>(new std::vector<py::array>, [](std::vector<py::array>* p) {
       const py::gil_scoped_acquire inner;
@@ -84,7 +84,8 @@ void register_inference(py::module_& m) {
       .value("normal", NoiseDistribution::Normal)
       .value("uniform", NoiseDistribution::Uniform);
 
-  m.def("philox4x32", &philox4x32, py::arg("counter"), py::arg("key"), "One block of Philox4x32-10 (Salmon et al. 2011).");
+  m.def("philox4x32", &philox4x32, py::arg("counter"), py::arg("key"),
+        "One block of Philox4x32-10 (Salmon et al. 2011).");
   m.def(
       "fill_noise",
       [](std::uint64_t seed, std::uint64_t event, std::uint32_t particle, std::uint64_t model, const std::string& name,
@@ -117,10 +118,10 @@ void register_inference(py::module_& m) {
       "the provider lacks it, ModelError when the file cannot be loaded.");
 
   py::class_<NoiseInput>(m, "NoiseInput")
-      .def(py::init([](std::string name, NoiseDistribution distribution, bool per_spot,
-                       std::vector<std::int64_t> shape) {
-             return NoiseInput{std::move(name), distribution, per_spot, std::move(shape)};
-           }),
+      .def(py::init(
+               [](std::string name, NoiseDistribution distribution, bool per_spot, std::vector<std::int64_t> shape) {
+                 return NoiseInput{std::move(name), distribution, per_spot, std::move(shape)};
+               }),
            py::arg("name"), py::arg("distribution"), py::arg("per_spot"), py::arg("shape"));
 
   py::class_<SpotOutput>(m, "SpotOutput")
@@ -132,18 +133,16 @@ void register_inference(py::module_& m) {
 
   py::class_<GridOutput>(m, "GridOutput")
       .def(py::init([](std::size_t layers, std::size_t nx, std::size_t ny, std::array<double, 2> cell_mm,
-                       std::array<double, 2> lower_edge_mm, bool follows_axis) {
-             return GridOutput{layers, nx, ny, cell_mm, lower_edge_mm, follows_axis};
-           }),
+                       std::array<double, 2> lower_edge_mm,
+                       bool follows_axis) { return GridOutput{layers, nx, ny, cell_mm, lower_edge_mm, follows_axis}; }),
            py::arg("layers"), py::arg("nx"), py::arg("ny"), py::arg("cell_mm"), py::arg("lower_edge_mm"),
            py::arg("follows_axis"));
 
   py::class_<Model>(m, "Model")
       .def(py::init([](std::string name, std::string version, std::string hash, std::uint64_t key,
-                       std::vector<std::int32_t> pdg, std::array<double, 2> energy_gev,
-                       std::array<double, 2> theta_deg, std::vector<double> layer_depth_mm, bool takes_pdg,
-                       std::vector<NoiseInput> noise, std::optional<SpotOutput> spots,
-                       std::optional<GridOutput> grid) {
+                       std::vector<std::int32_t> pdg, std::array<double, 2> energy_gev, std::array<double, 2> theta_deg,
+                       std::vector<double> layer_depth_mm, bool takes_pdg, std::vector<NoiseInput> noise,
+                       std::optional<SpotOutput> spots, std::optional<GridOutput> grid) {
              Model model;
              model.name = std::move(name);
              model.version = std::move(version);

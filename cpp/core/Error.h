@@ -13,8 +13,7 @@ enum class ErrorKind { Geometry, Model, Inference, Input, Output, Configuration 
 /// The one exception type of the C++ core: what is wrong, what was found, what was expected, what to do.
 class Error : public std::runtime_error {
 public:
-  Error(ErrorKind kind, std::string problem, std::string found = {}, std::string expected = {},
-        std::string remedy = {})
+  Error(ErrorKind kind, std::string problem, std::string found = {}, std::string expected = {}, std::string remedy = {})
       : std::runtime_error(compose(problem, found, expected, remedy)), m_kind(kind), m_problem(std::move(problem)),
         m_found(std::move(found)), m_expected(std::move(expected)), m_remedy(std::move(remedy)) {}
 

@@ -19,7 +19,8 @@ using Clock = std::chrono::steady_clock;
 
 /// Runs work(job, thread) for all jobs on `threads` threads; the first exception stops the rest and is rethrown.
 template <typename Work> void parallel_for(std::size_t jobs, unsigned threads, const Work& work) {
-  const auto workers = static_cast<unsigned>(std::min<std::size_t>(std::max(1U, threads), std::max<std::size_t>(1, jobs)));
+  const auto workers =
+      static_cast<unsigned>(std::min<std::size_t>(std::max(1U, threads), std::max<std::size_t>(1, jobs)));
   std::atomic<std::size_t> next{0};
   std::exception_ptr failure;
   std::mutex failure_mutex;
@@ -141,8 +142,8 @@ SimulationResult Simulation::simulate(std::span<const IncidentParticle> particle
     local.requests.clear();
     for (std::size_t k = first; k < last; ++k) {
       const auto& particle = particles[order[k]];
-      local.requests.push_back({particle.energy_gev, entries[order[k]].local_direction, particle.pdg, particle.event,
-                                particle.particle});
+      local.requests.push_back(
+          {particle.energy_gev, entries[order[k]].local_direction, particle.pdg, particle.event, particle.particle});
     }
     const GeneratedBatch generated = m_generator->generate(local.requests, m_options.seed, local.work);
     const auto start = Clock::now();

@@ -15,8 +15,8 @@ namespace ddcalogen {
 
 struct SimulationOptions {
   std::uint64_t seed = 0;
-  std::size_t batch = 64;    ///< showers per network call
-  unsigned threads = 1;      ///< batches in flight at once
+  std::size_t batch = 64; ///< showers per network call
+  unsigned threads = 1;   ///< batches in flight at once
   GridMethod grid_method = GridMethod::Overlap;
   double max_entry_depth_mm = 40.; ///< later entries are left to full simulation
 };

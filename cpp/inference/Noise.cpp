@@ -61,7 +61,8 @@ inline void sincos_turn(float u, float& sine, float& cosine) {
   const float r = (u - 0.25F * q) * 6.283185307179586F;
   const float z = r * r;
   const float s = ((-1.9515295891E-4F * z + 8.3321608736E-3F) * z - 1.6666654611E-1F) * z * r + r;
-  const float c = ((2.443315711809948E-5F * z - 1.388731625493765E-3F) * z + 4.166664568298827E-2F) * z * z - 0.5F * z + 1.F;
+  const float c =
+      ((2.443315711809948E-5F * z - 1.388731625493765E-3F) * z + 4.166664568298827E-2F) * z * z - 0.5F * z + 1.F;
   const auto k = static_cast<std::int32_t>(q) & 3;
   const bool swap = (k & 1) != 0;
   const float a = swap ? c : s;

@@ -41,9 +41,8 @@ void open_library(const std::string& wanted) {
   void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     const char* reason = ::dlerror();
-    throw Error(ErrorKind::Configuration, "the onnxruntime library cannot be opened",
-                reason != nullptr ? reason : path, "a shared library of onnxruntime 1.17 or newer",
-                "Set DDCALOGEN_ONNXRUNTIME_LIBRARY to its path.");
+    throw Error(ErrorKind::Configuration, "the onnxruntime library cannot be opened", reason != nullptr ? reason : path,
+                "a shared library of onnxruntime 1.17 or newer", "Set DDCALOGEN_ONNXRUNTIME_LIBRARY to its path.");
   }
   using GetApiBase = const OrtApiBase* (*)();
   const auto get_base = reinterpret_cast<GetApiBase>(::dlsym(handle, "OrtGetApiBase"));

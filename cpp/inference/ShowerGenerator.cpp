@@ -158,7 +158,8 @@ void ShowerGenerator::decode_spots(std::span<const ShowerRequest> requests, std:
   if (spots.type != TensorType::Float32 || spots.shape.size() != 2 ||
       spots.shape[1] != static_cast<std::int64_t>(m_model.spots.columns))
     wrong_tensor(m_model.name, spots, spots_expected);
-  if (counts.type != TensorType::Int64 || counts.shape.size() != 1 || counts.shape[0] != static_cast<std::int64_t>(rows))
+  if (counts.type != TensorType::Int64 || counts.shape.size() != 1 ||
+      counts.shape[0] != static_cast<std::int64_t>(rows))
     wrong_tensor(m_model.name, counts, "int64 [" + std::to_string(rows) + "]");
 
   const std::int64_t total = spots.shape[0];

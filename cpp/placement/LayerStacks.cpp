@@ -41,8 +41,8 @@ LayerStacks::LayerStacks(std::shared_ptr<const SensitiveSurfaces> surfaces, cons
   for (const auto& group : groups) {
     const std::size_t first_stack = m_stacks.size();
     for (const auto& member : group.members) {
-      const auto found = std::find_if(detectors.begin(), detectors.end(),
-                                      [&](const auto& d) { return d.name == member.detector; });
+      const auto found =
+          std::find_if(detectors.begin(), detectors.end(), [&](const auto& d) { return d.name == member.detector; });
       if (found == detectors.end()) {
         std::string known;
         for (const auto& d : detectors)
@@ -84,7 +84,8 @@ LayerStacks::LayerStacks(std::shared_ptr<const SensitiveSurfaces> surfaces, cons
         stack->planes.push_back(entry);
       }
       if (!any)
-        throw Error(ErrorKind::Geometry, "detector '" + member.detector + "' has no plane of the technologies asked for",
+        throw Error(ErrorKind::Geometry,
+                    "detector '" + member.detector + "' has no plane of the technologies asked for",
                     std::to_string(member.technologies.size()) + " technologies, none present",
                     "at least one sensitive plane", "Check the technologies with 'ddcalogen geometry show'.");
     }
@@ -121,8 +122,7 @@ StackEntry LayerStacks::find_entry(const Vec3& position, const Vec3& direction) 
     // The stack with a sensitive cell behind the point, then the one whose planes' outline has the point inside, then
     // the one that the particle has just entered.
     const int rank = near_sensitive(*next, u, v) ? 2 : next->covers(u, v) ? 1 : 0;
-    if (best.decision == GuardDecision::Accepted &&
-        (best_rank > rank || (best_rank == rank && best.depth_mm <= depth)))
+    if (best.decision == GuardDecision::Accepted && (best_rank > rank || (best_rank == rank && best.depth_mm <= depth)))
       continue;
     best.decision = GuardDecision::Accepted;
     best_rank = rank;

@@ -14,9 +14,9 @@ namespace ddcalogen {
 
 /// How the energy of a grid cell reaches the real cells behind it.
 enum class GridMethod : std::uint8_t {
-  Overlap,   ///< shared among real cells by the area they have in common
+  Overlap,     ///< shared among real cells by the area they have in common
   RandomPoint, ///< all to the cell at one random point inside the grid cell
-  Nearest,   ///< all to the cell at the grid cell's centre
+  Nearest,     ///< all to the cell at the grid cell's centre
 };
 
 /// One shower to place.

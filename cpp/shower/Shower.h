@@ -28,10 +28,10 @@ enum class GuardDecision : std::uint8_t {
   PdgNotCovered,
   EnergyTooLow,
   EnergyTooHigh,
-  AngleOutside,    ///< angle to the layer normal outside the model's range
+  AngleOutside,     ///< angle to the layer normal outside the model's range
   NotAtCalorimeter, ///< no layer stack of this calorimeter at the entry position
-  EntryTooDeep,    ///< enters so late that too few layers are left
-  BadKinematics,   ///< NaN, infinite, or zero-length direction
+  EntryTooDeep,     ///< enters so late that too few layers are left
+  BadKinematics,    ///< NaN, infinite, or zero-length direction
 };
 inline constexpr std::size_t kGuardDecisions = 8;
 const char* name(GuardDecision decision);
@@ -39,7 +39,7 @@ const char* name(GuardDecision decision);
 /// Why the network's shower was, or was not, used.
 enum class ShowerStatus : std::uint8_t {
   Good,
-  NotFinite,       ///< NaN or infinite value in a spot or grid cell
+  NotFinite, ///< NaN or infinite value in a spot or grid cell
   NegativeEnergy,
   LayerOutOfRange, ///< layer index not a whole number in 0 .. layers-1
   TooManySpots,    ///< more spots than the model's card declares for this energy
@@ -92,8 +92,8 @@ struct CellDeposits {
   std::vector<std::uint64_t> cell_id;
   std::vector<std::uint32_t> detector; ///< index into SensitiveSurfaces::detectors()
   std::vector<float> energy_gev;
-  std::vector<float> time_ns;    ///< energy-weighted mean global time of the cell's spots
-  std::vector<float> spot_x_mm;  ///< energy-weighted mean global position of the cell's spots
+  std::vector<float> time_ns;   ///< energy-weighted mean global time of the cell's spots
+  std::vector<float> spot_x_mm; ///< energy-weighted mean global position of the cell's spots
   std::vector<float> spot_y_mm;
   std::vector<float> spot_z_mm;
 

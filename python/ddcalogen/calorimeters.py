@@ -50,7 +50,11 @@ _CALORIMETERS = (
     Calorimeter(
         "HCAL",
         "ILD_*",
-        ((Member("HcalBarrel", _SCINTILLATOR),), (Member("HcalEndcap", _SCINTILLATOR),), (Member("HcalRing", _SCINTILLATOR),)),
+        (
+            (Member("HcalBarrel", _SCINTILLATOR),),
+            (Member("HcalEndcap", _SCINTILLATOR),),
+            (Member("HcalRing", _SCINTILLATOR),),
+        ),
         "scintillator-steel HCAL: barrel, endcaps and ring",
     ),
     Calorimeter(
@@ -91,9 +95,8 @@ def find_calorimeter(detector: str, name: str) -> Calorimeter:
     raise ConfigurationError(
         f"no calorimeter '{name}' is known for the detector",
         found=detector,
-        expected=", ".join(c.name for c in known) or "a detector of the families " + ", ".join(
-            sorted({c.detectors for c in _CALORIMETERS})
-        ),
+        expected=", ".join(c.name for c in known)
+        or "a detector of the families " + ", ".join(sorted({c.detectors for c in _CALORIMETERS})),
         remedy="Choose another detector or another model.",
     )
 

@@ -142,6 +142,12 @@ class Showers:
         result: npt.NDArray[np.bool_] = (self.guard == 0) & (self.status == 0)
         return result
 
+    @property
+    def cells_per_shower(self) -> npt.NDArray[np.int64]:
+        """Number of cell deposits of each particle, int64 [N]."""
+        offsets = self.offsets.astype(np.int64)
+        return offsets[1:] - offsets[:-1]
+
     def account(self) -> Account:
         """Sum the energy accounting over all showers."""
         names = Account.__dataclass_fields__

@@ -90,8 +90,10 @@ def plot_event(event: Event, geometry: Geometry, path: Path) -> None:
     space = figure.add_subplot(grid[:, 0], projection="3d")
     beam, side = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
     layers, radial = figure.add_subplot(grid[0, 2]), figure.add_subplot(grid[1, 2])
-    figure.suptitle(f"{geometry.name}, event {event.event_number}: {len(hits.get('energy', []))} cells, "
-                    f"{1e3 * hits['energy'].sum() if hits else 0:.1f} MeV visible")
+    figure.suptitle(
+        f"{geometry.name}, event {event.event_number}: {len(hits.get('energy', []))} cells, "
+        f"{1e3 * hits['energy'].sum() if hits else 0:.1f} MeV visible"
+    )
 
     for face in geometry.faces:
         if not face.detector.lower().startswith("ecal"):
@@ -122,13 +124,21 @@ def plot_event(event: Event, geometry: Geometry, path: Path) -> None:
         space.computed_zorder = False  # within one call matplotlib sorts by distance; strong cells go in front
         for number, part in enumerate(np.array_split(np.arange(len(m)), 12)):
             shown = space.scatter(
-                m[part, 2], m[part, 0], m[part, 1], c=mev[part], s=size[part], norm=norm, cmap="plasma", linewidths=0,
-                depthshade=False, zorder=5 + number,
+                m[part, 2],
+                m[part, 0],
+                m[part, 1],
+                c=mev[part],
+                s=size[part],
+                norm=norm,
+                cmap="plasma",
+                linewidths=0,
+                depthshade=False,
+                zorder=5 + number,
             )
         beam.scatter(p[:, 0], p[:, 1], c=mev, s=size, norm=norm, cmap="plasma", linewidths=0)
         side.scatter(p[:, 2], p[:, 1], c=mev, s=size, norm=norm, cmap="plasma", linewidths=0)
         figure.colorbar(shown, ax=space, label="energy in the cell (MeV)", shrink=0.5, location="bottom", pad=0.02)
-        count = np.arange(hits["layer"].max() + 2) - 0.5
+        count = (np.arange(hits["layer"].max() + 2) - 0.5).tolist()
         layers.hist(hits["layer"], bins=count, weights=1e3 * energy, histtype="stepfilled", alpha=0.3, color="C0")
         layers.hist(hits["layer"], bins=count, weights=1e3 * energy, histtype="step", color="C0")
         known = hits["particle"] >= 0
@@ -139,7 +149,7 @@ def plot_event(event: Event, geometry: Geometry, path: Path) -> None:
         axis = momentum / np.linalg.norm(momentum, axis=1, keepdims=True)
         away = position[known] - start
         distance = np.linalg.norm(away - (away * axis).sum(axis=1, keepdims=True) * axis, axis=1)
-        radial.hist(distance, bins=np.arange(0, 105, 5.0), weights=1e3 * energy[known], histtype="step", color="C1")
+        radial.hist(distance, bins=np.arange(0, 105, 5.0).tolist(), weights=1e3 * energy[known], histtype="step", color="C1")
         radial.set_yscale("log")
     ticks = np.arange(-2, 3)
     space.set(xlabel="z (m)", ylabel="x (m)", zlabel="y (m)", xticks=ticks, yticks=ticks, zticks=ticks)
@@ -148,7 +158,9 @@ def plot_event(event: Event, geometry: Geometry, path: Path) -> None:
     beam.set(xlabel="x (mm)", ylabel="y (mm)", title="along the beam", aspect="equal")
     side.set(xlabel="z (mm)", ylabel="y (mm)", title="from the side", aspect="equal")
     layers.set(xlabel="layer", ylabel="visible energy (MeV)", title="longitudinal profile")
-    radial.set(xlabel="distance from the shower axis (mm)", ylabel="visible energy (MeV / 5 mm)", title="radial profile")
+    radial.set(
+        xlabel="distance from the shower axis (mm)", ylabel="visible energy (MeV / 5 mm)", title="radial profile"
+    )
     with replace_when_complete(path) as partial:
         figure.savefig(partial, dpi=130, format=path.suffix[1:])
     plt.close(figure)

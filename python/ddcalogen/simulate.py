@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -43,9 +44,7 @@ _FATES = {
     EntryStatus.OUTSIDE: "starts behind the calorimeter face",
 }
 _PDG_NOT_COVERED = GUARD_DECISIONS.index("particle type not covered")
-_HANDLED = int(
-    SimulatorStatus.HANDLED_BY_FAST_SIM | SimulatorStatus.STOPPED | SimulatorStatus.DECAYED_IN_CALORIMETER
-)
+_HANDLED = int(SimulatorStatus.HANDLED_BY_FAST_SIM | SimulatorStatus.STOPPED | SimulatorStatus.DECAYED_IN_CALORIMETER)
 
 
 @dataclass
@@ -222,9 +221,7 @@ class Simulator:
             mine = slot == number
             handled = particles.particle[mine & done].astype(np.int64)
             events.append(
-                replace(
-                    event, particles=_with_truth(event.particles, entries, handled), calorimeter_hits=hits[number]
-                )
+                replace(event, particles=_with_truth(event.particles, entries, handled), calorimeter_hits=hits[number])
             )
         self.summary.events += len(chunk)
         self.summary.spend("collect", time.perf_counter() - start)
@@ -271,7 +268,7 @@ class Simulator:
         parts: list[tuple[npt.NDArray[np.int64], Showers]],
     ) -> list[dict[str, CalorimeterHits]]:
         """One hit per cell and event, one contribution per shower in it; hits ordered by cellID."""
-        index = np.concatenate([np.repeat(left, np.diff(s.offsets.astype(np.int64))) for left, s in parts])
+        index = np.concatenate([np.repeat(left, s.cells_per_shower) for left, s in parts])
         cell = np.concatenate([s.cell_id for _, s in parts])
         detector = np.concatenate([s.detector for _, s in parts])
         energy = np.concatenate([s.energy_gev for _, s in parts])
@@ -295,7 +292,7 @@ class Simulator:
         change = np.flatnonzero(np.any(keys[1:] != keys[:-1], axis=1)) + 1
         borders = np.concatenate([[0], change, [len(first)]]) if len(first) else np.zeros(1, np.int64)
         ends = np.append(first, len(cell))
-        for low, high in zip(borders[:-1], borders[1:], strict=True):
+        for low, high in itertools.pairwise(borders):
             number, det, col = (int(k) for k in keys[low])
             name = self._collection_names[det][col]
             a, b = int(ends[low]), int(ends[high])
@@ -337,9 +334,7 @@ def _incident_particles(
     return IncidentParticles(**{k: np.concatenate(v) for k, v in columns.items()}), np.concatenate(slots)
 
 
-def _with_truth(
-    particles: MCParticles, entries: CalorimeterEntries, handled: npt.NDArray[np.int64]
-) -> MCParticles:
+def _with_truth(particles: MCParticles, entries: CalorimeterEntries, handled: npt.NDArray[np.int64]) -> MCParticles:
     """End points at the calorimeter face; those with a shower marked as ddsim marks particles killed there."""
     endpoint = particles.endpoint_mm.copy()
     momentum = particles.momentum_at_endpoint_gev.copy()
@@ -349,9 +344,7 @@ def _with_truth(
     momentum[entries.particle[crossed]] = entries.momentum_gev[crossed]
     momentum[handled] = 0.0
     status[handled] |= _HANDLED
-    return replace(
-        particles, endpoint_mm=endpoint, momentum_at_endpoint_gev=momentum, simulator_status=status
-    )
+    return replace(particles, endpoint_mm=endpoint, momentum_at_endpoint_gev=momentum, simulator_status=status)
 
 
 def output_writer(simulator: Simulator, path: str | Path, **options: Any) -> Writer:

@@ -27,7 +27,7 @@ inline std::shared_ptr<const SensitiveSurfaces> surfaces() {
   table.segmentation.entries.push_back({0, 0, CartesianGridXY{{"x", "y"}, 5., 5., 2.5, 2.5}});
   table.hit_collections.push_back({"ToyCollection", "", 0, 0});
   // rows: global coordinates of local x, y, z; local z along the normal
-  table.rotations.push_back({0., 0., 1., 1., 0., 0., 0., 1., 0.});   // normal +x, local x = y, local y = z
+  table.rotations.push_back({0., 0., 1., 1., 0., 0., 0., 1., 0.});  // normal +x, local x = y, local y = z
   table.rotations.push_back({1., 0., 0., 0., 0., -1., 0., 1., 0.}); // normal -y, local x = x, local y = z
   table.solids.push_back(Solid::box({kHalf, kHalf, 0.25}, {0., 0., 0.}));
   for (unsigned stave = 0; stave < 2; ++stave)
@@ -87,11 +87,12 @@ struct SpotBuffers {
 inline TensorResult as_result(SpotBuffers&& made, std::int64_t columns = 4) {
   auto owner = std::make_shared<SpotBuffers>(std::move(made));
   TensorResult result;
-  result.tensors = {{"spots",
-                     TensorType::Float32,
-                     {static_cast<std::int64_t>(owner->spots.size()) / columns, columns},
-                     owner->spots.data()},
-                    {"counts", TensorType::Int64, {static_cast<std::int64_t>(owner->counts.size())}, owner->counts.data()}};
+  result.tensors = {
+      {"spots",
+       TensorType::Float32,
+       {static_cast<std::int64_t>(owner->spots.size()) / columns, columns},
+       owner->spots.data()},
+      {"counts", TensorType::Int64, {static_cast<std::int64_t>(owner->counts.size())}, owner->counts.data()}};
   result.owner = owner;
   return result;
 }
@@ -108,7 +109,8 @@ inline std::shared_ptr<const Session> spot_session() {
       for (std::int64_t i = 0; i < n; ++i) {
         const float* z = inputs[2].floats() + (b * capacity + i) * 3;
         const float w = inputs[3].floats()[2 * b];
-        made.spots.insert(made.spots.end(), {10.F * z[0], 10.F * z[1], static_cast<float>(i % kLayers), 1e-3F * (1.F + w)});
+        made.spots.insert(made.spots.end(),
+                          {10.F * z[0], 10.F * z[1], static_cast<float>(i % kLayers), 1e-3F * (1.F + w)});
       }
     }
     return as_result(std::move(made));

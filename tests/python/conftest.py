@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
-
 from ddcalogen.card import ModelCard, embed_card, graph_sha256, save_model, weights_sha256
 from ddcalogen.geometry import Geometry, load_snapshot
+from onnx import TensorProto, helper
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"

@@ -15,7 +15,6 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ZH_EVENTS
-
 from ddcalogen import _core
 from ddcalogen.edm4hep import Reader, SimulatorStatus
 from ddcalogen.geometry import Geometry
@@ -156,7 +155,9 @@ class TestSimulate:
         model = tmp_path / "foreign.onnx"
         model.write_bytes(toy_model().read_bytes()[:-300])
         failed(run("simulate", "-m", model, "-n", 1, "-o", out), "CardError")
-        failed(run("simulate", "-m", toy_model(count=3, declared=1), "--theta", 90, "-n", 1, "-o", out), "InferenceError")
+        failed(
+            run("simulate", "-m", toy_model(count=3, declared=1), "--theta", 90, "-n", 1, "-o", out), "InferenceError"
+        )
         assert list(out.parent.iterdir()) == []
         failed(run("simulate", "-n", 1, "-o", tmp_path / "missing" / "out.root"), "OutputError")
         failed(run("simulate", "-n", 1, "-o", tmp_path), "OutputError")

@@ -11,7 +11,6 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from conftest import photons
-
 from ddcalogen import _core
 from ddcalogen.engine import GUARD_DECISIONS, SHOWER_STATUSES, Generator, Showers, open_session
 from ddcalogen.errors import CardError, ConfigurationError, DDCaloGenError, InputError, ModelError
@@ -38,7 +37,9 @@ class TestShippedModels:
         assert reference.simulated.all()
         assert len(reference.cell_id) > 10_000
         for batch, threads in ((1, 1), (37, 1), (64, 4)):
-            assert_same(reference, Generator(find_model(model), ild, seed=5, batch=batch, threads=threads).simulate(particles))
+            assert_same(
+                reference, Generator(find_model(model), ild, seed=5, batch=batch, threads=threads).simulate(particles)
+            )
 
     def test_order_and_company_do_not_matter(self, model: str, ild: Geometry) -> None:
         particles = photons(40)
@@ -179,9 +180,10 @@ def test_models_that_cannot_be_used(tmp_path: Path, toy_model: Callable[..., Pat
         Generator(broken, ild)
     with pytest.raises(ModelError, match="cannot load"):
         open_session(broken)
+    unknown = {"name": "LumiCal", "detector": "X", "layer_depth_mm": [1.0], "cell_size_mm": [1.0, 1.0]}
+    model = toy_model(card={"calorimeter": unknown})
     with pytest.raises(ConfigurationError, match="calorimeter"):
-        card = {"calorimeter": {"name": "LumiCal", "detector": "X", "layer_depth_mm": [1.0], "cell_size_mm": [1.0, 1.0]}}
-        Generator(toy_model(card=card), ild)
+        Generator(model, ild)
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is available here")

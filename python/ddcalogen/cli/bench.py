@@ -137,7 +137,10 @@ def generate(
             parts = [result.noise_seconds, result.network_seconds, result.placement_seconds]
             total = sum(parts)
             table.add_row(
-                str(batch), *(f"{1e3 * p / good:.3f}" for p in parts), f"{1e3 * total / good:.3f}", f"{good / total:.0f}"
+                str(batch),
+                *(f"{1e3 * p / good:.3f}" for p in parts),
+                f"{1e3 * total / good:.3f}",
+                f"{good / total:.0f}",
             )
             bar.advance(task)
     console.print(f"{model}, photons of {energy:g} GeV in the ECAL barrel of {detector}")

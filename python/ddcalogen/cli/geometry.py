@@ -70,15 +70,14 @@ def show(detector: Detector = DEFAULT_DETECTOR) -> None:
 
 def locate(
     point: Annotated[
-        tuple[float, float, float] | None, typer.Argument(help="X Y Z in mm, global frame. Put -- before negative numbers.")
+        tuple[float, float, float] | None,
+        typer.Argument(help="X Y Z in mm, global frame. Put -- before negative numbers."),
     ] = None,
     detector: Detector = DEFAULT_DETECTOR,
     readout: Annotated[
         str | None, typer.Option(help="Only this detector or readout, e.g. EcalBarrel or EcalBarrelCollection.")
     ] = None,
-    points: Annotated[
-        Path | None, typer.Option(help="HDF5 file with dataset position_mm, float64 [N,3], mm.")
-    ] = None,
+    points: Annotated[Path | None, typer.Option(help="HDF5 file with dataset position_mm, float64 [N,3], mm.")] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="HDF5 file to write: cell_id uint64 [N], cell_centre_mm float64 [N,3]."),

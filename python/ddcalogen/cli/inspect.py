@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
 
 def inspect(
     model: Annotated[
-        str | None, typer.Argument(help="ONNX file or name of a shipped model; without it, the shipped models are listed.")
+        str | None,
+        typer.Argument(help="ONNX file or name of a shipped model; without it, the shipped models are listed."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
@@ -74,32 +75,43 @@ def _range(limits: tuple[float, float]) -> str:
 def _rows(card: ModelCard, size: int) -> list[tuple[str, str]]:
     if isinstance(card.output, SpotsOutput):
         c = card.output.capacity
-        output = (
-            f"spots ({', '.join(card.output.columns)}), at most min({c.maximum}, {c.base:g} + {c.per_gev:g} E/GeV) per shower"
-        )
+        limit = f"min({c.maximum}, {c.base:g} + {c.per_gev:g} E/GeV)"
+        output = f"spots ({', '.join(card.output.columns)}), at most {limit} per shower"
     else:
         o = card.output
-        output = f"grid {o.shape[0]} x {o.shape[1]} x {o.shape[2]} (layers, x, y), cells {o.cell_mm[0]:g} x {o.cell_mm[1]:g} mm"
+        output = (
+            f"grid {o.shape[0]} x {o.shape[1]} x {o.shape[2]} (layers, x, y), "
+            f"cells {o.cell_mm[0]:g} x {o.cell_mm[1]:g} mm"
+        )
     data = card.provenance.dataset
     depth = card.calorimeter.layer_depth_mm
-    rows = [
+    return [
         ("description", card.description),
         ("licence", card.license),
         ("simulates", f"{_particles(card)} (PDG {', '.join(map(str, card.domain.pdg))})"),
         ("kinetic energy", f"{_range(card.domain.energy_gev)} GeV"),
         ("angle to the layer normal", f"{_range(card.domain.theta_deg)} degrees"),
-        ("calorimeter", f"{card.calorimeter.name} of {card.calorimeter.detector}, {len(depth)} layers at "
-         f"{depth[0]:.2f} .. {depth[-1]:.2f} mm behind the face"),
+        (
+            "calorimeter",
+            f"{card.calorimeter.name} of {card.calorimeter.detector}, {len(depth)} layers at "
+            f"{depth[0]:.2f} .. {depth[-1]:.2f} mm behind the face",
+        ),
         ("inputs", ", ".join(card.inputs)),
-        ("noise", "; ".join(f"{n.name} {n.distribution} [{', '.join(map(str, n.shape))}]" for n in card.noise) or "none"),
+        (
+            "noise",
+            "; ".join(f"{n.name} {n.distribution} [{', '.join(map(str, n.shape))}]" for n in card.noise) or "none",
+        ),
         ("output", output),
         (
             "reproducibility",
-            "CPU: same seed, same cells, whatever the batch size and number of threads. CUDA: kernels may add in another "
-            "order, so the last digits of spot energies can differ between batch sizes and from the CPU.",
+            "CPU: same seed, same cells, whatever the batch size and number of threads. CUDA: kernels may add in "
+            "another order, so the last digits of spot energies can differ between batch sizes and from the CPU.",
         ),
         ("system", card.system),
-        ("made", card.provenance.created + " with " + ", ".join(f"{k} {v}" for k, v in card.provenance.software.items())),
+        (
+            "made",
+            f"{card.provenance.created} with " + ", ".join(f"{k} {v}" for k, v in card.provenance.software.items()),
+        ),
         (
             "data",
             "none: numbers from the literature"
@@ -109,4 +121,3 @@ def _rows(card: ModelCard, size: int) -> list[tuple[str, str]]:
         ("file", f"{size / 1e6:.2f} MB, card schema {card.schema_version}"),
         ("hash", model_hash(card)),
     ]
-    return rows

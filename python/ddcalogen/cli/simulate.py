@@ -81,8 +81,8 @@ def simulate(
     events: Annotated[
         Path | None,
         typer.Argument(
-            help="Events to simulate: HepMC3 (.hepmc, .hepmc3, also .gz) or EDM4hep (.root). Without it, the particle gun "
-            "makes them.",
+            help="Events to simulate: HepMC3 (.hepmc, .hepmc3, also .gz) or EDM4hep (.root). Without it, the particle "
+            "gun makes them.",
             show_default=False,
         ),
     ] = None,
@@ -120,9 +120,7 @@ def simulate(
         str | None, typer.Option(help="Gun: its cosine instead, as --energy.", rich_help_panel="Gun")
     ] = None,
     phi: Annotated[str, typer.Option(help="Gun: azimuth in degrees, as --energy.", rich_help_panel="Gun")] = "0:360",
-    position: Annotated[
-        str, typer.Option(help="Gun: origin x,y,z in mm.", rich_help_panel="Gun")
-    ] = "0,0,0",
+    position: Annotated[str, typer.Option(help="Gun: origin x,y,z in mm.", rich_help_panel="Gun")] = "0,0,0",
     multiplicity: Annotated[int, typer.Option(min=1, help="Gun: particles per event.", rich_help_panel="Gun")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Showers per network call.", rich_help_panel="Running")] = 64,
     threads: Annotated[int, typer.Option(min=1, help="Network calls at once.", rich_help_panel="Running")] = 1,
@@ -139,7 +137,7 @@ def simulate(
     grid_method: Annotated[
         str,
         typer.Option(
-            help="For models that make grids: share by area (overlap), one random point (random), cell centre (nearest).",
+            help="For models that make grids: by area (overlap), one random point (random), cell centre (nearest).",
             rich_help_panel="Running",
         ),
     ] = "overlap",
@@ -147,7 +145,7 @@ def simulate(
         str | None,
         typer.Option(
             "--edm4hep-layout",
-            help="File layout: current, or 1.2 for podio 1.0 to 1.2. [default: what the installed podio writes, else current]",
+            help="File layout: current, or 1.2 for podio 1.0 to 1.2. [default: as the installed podio, else current]",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -158,8 +156,8 @@ def simulate(
 ) -> None:
     """Simulate the calorimeter showers of events, without Geant4.
 
-    Stable particles fly as helices in the solenoid field to the calorimeter face. Those that a model covers are replaced
-    by generated showers in the real cells; the others are written as MC truth and counted as not simulated.
+    Stable particles fly as helices in the solenoid field to the calorimeter face. Those that a model covers are
+    replaced by generated showers in the real cells; the others are written as MC truth and counted as not simulated.
 
     Examples:
 
@@ -186,9 +184,7 @@ def simulate(
         from ddcalogen.sources import GunConfig, ParticleGun
 
         total = _GUN_EVENTS if number is None else number
-        config = GunConfig.parse(
-            **_gun_options(particle, energy, theta, cos_theta, phi, position, multiplicity)
-        )
+        config = GunConfig.parse(**_gun_options(particle, energy, theta, cos_theta, phi, position, multiplicity))
         source = ParticleGun(config, seed=seed).events(total, first=skip)
     if plot is not None:
         from ddcalogen.plots import check_picture_name
@@ -239,7 +235,9 @@ def _choices(**values: str | None) -> dict[str, str | None]:
 
 def summary_table(summary: RunSummary, wall_seconds: float) -> Table:
     """End-of-run table: what became of the particles, where the energy and the time went."""
-    table = Table(title=f"{summary.events} events, {summary.showers} showers, {summary.hits} hits", title_justify="left")
+    table = Table(
+        title=f"{summary.events} events, {summary.showers} showers, {summary.hits} hits", title_justify="left"
+    )
     table.add_column("what")
     table.add_column("number", justify="right")
     table.add_column("energy", justify="right")

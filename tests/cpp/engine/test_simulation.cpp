@@ -13,7 +13,8 @@ using namespace ddcalogen;
 
 namespace {
 
-Simulation simulation(std::size_t batch, unsigned threads, std::shared_ptr<const Session> session = toys::spot_session()) {
+Simulation simulation(std::size_t batch, unsigned threads,
+                      std::shared_ptr<const Session> session = toys::spot_session()) {
   SimulationOptions options;
   options.seed = 11;
   options.batch = batch;
@@ -50,8 +51,8 @@ TEST(Simulation, OneParticleAloneIsTheSameAsAmongOthers) {
     const auto one = sim.simulate({&particles[i], 1});
     const auto first = static_cast<std::ptrdiff_t>(all.deposits.offsets[i]);
     const auto last = static_cast<std::ptrdiff_t>(all.deposits.offsets[i + 1]);
-    EXPECT_EQ(one.deposits.energy_gev, std::vector<float>(all.deposits.energy_gev.begin() + first,
-                                                          all.deposits.energy_gev.begin() + last));
+    EXPECT_EQ(one.deposits.energy_gev,
+              std::vector<float>(all.deposits.energy_gev.begin() + first, all.deposits.energy_gev.begin() + last));
   }
 }
 
@@ -92,9 +93,8 @@ TEST(Simulation, NoParticles) {
 }
 
 TEST(Simulation, ErrorInAnyThreadReachesTheCaller) {
-  const auto failing = std::make_shared<toys::FunctionSession>([](const std::vector<TensorView>&) -> TensorResult {
-    throw Error(ErrorKind::Inference, "the network failed");
-  });
+  const auto failing = std::make_shared<toys::FunctionSession>(
+      [](const std::vector<TensorView>&) -> TensorResult { throw Error(ErrorKind::Inference, "the network failed"); });
   EXPECT_THROW(simulation(4, 4, failing).simulate(toys::photons(100)), Error);
   EXPECT_THROW(simulation(0, 1), Error);
 }

@@ -92,8 +92,10 @@ TEST(Noise, NormalFollowsTheErrorFunction) {
 TEST(Noise, FrozenBits) {
   const auto normal = draw({42, 17, 3, 0x0123456789abcdefULL}, NoiseDistribution::Normal, 5, "latent");
   const auto uniform = draw({42, 17, 3, 0x0123456789abcdefULL}, NoiseDistribution::Uniform, 5, "latent");
-  const std::vector<float> normal_expected{-0x1.81114ap-1F, 0x1.266e54p-1F, 0x1.b3a696p-3F, -0x1.30ce4p+0F, -0x1.88b446p-1F};
-  const std::vector<float> uniform_expected{0x1.4710d6p-1F, 0x1.959c7cp-2F, 0x1.ecc31cp-2F, 0x1.8e680ep-1F, 0x1.50e4e4p-2F};
+  const std::vector<float> normal_expected{-0x1.81114ap-1F, 0x1.266e54p-1F, 0x1.b3a696p-3F, -0x1.30ce4p+0F,
+                                           -0x1.88b446p-1F};
+  const std::vector<float> uniform_expected{0x1.4710d6p-1F, 0x1.959c7cp-2F, 0x1.ecc31cp-2F, 0x1.8e680ep-1F,
+                                            0x1.50e4e4p-2F};
   EXPECT_EQ(normal, normal_expected);
   EXPECT_EQ(uniform, uniform_expected);
 }

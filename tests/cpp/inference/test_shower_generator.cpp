@@ -72,11 +72,13 @@ TEST(ShowerGenerator, BrokenTensorsAreErrors) {
     ShowerGenerator::Workspace work;
     generator.generate(requests(2), 1, work);
   };
-  EXPECT_THROW(run({}), Error);                                                              // no outputs at all
+  EXPECT_THROW(run({}), Error); // no outputs at all
   EXPECT_THROW(run(toys::as_result({std::vector<float>(20), std::vector<std::int64_t>(16)}, 5)), Error); // 5 columns
   EXPECT_THROW(run(toys::as_result({std::vector<float>(8), std::vector<std::int64_t>(2, 1)})), Error);   // rows lost
-  EXPECT_THROW(run(toys::as_result({std::vector<float>(8), std::vector<std::int64_t>(16, 1)})), Error);  // too many counted
-  EXPECT_THROW(run(toys::as_result({std::vector<float>(80), std::vector<std::int64_t>(16, 1)})), Error); // too few counted
+  EXPECT_THROW(run(toys::as_result({std::vector<float>(8), std::vector<std::int64_t>(16, 1)})),
+               Error); // too many counted
+  EXPECT_THROW(run(toys::as_result({std::vector<float>(80), std::vector<std::int64_t>(16, 1)})),
+               Error); // too few counted
   EXPECT_THROW(run(toys::as_result({std::vector<float>(64), std::vector<std::int64_t>(16, -1)})), Error);
   try {
     run({});
@@ -96,7 +98,8 @@ TEST(ShowerGenerator, AShowerDoesNotDependOnItsBatch) {
     ShowerGenerator::Workspace fresh;
     const auto alone = generator.generate({&all[i], 1}, 9, fresh);
     ASSERT_EQ(alone.spots[0].count, batch.spots[i].count);
-    EXPECT_TRUE(std::equal(alone.spots[0].values, alone.spots[0].values + 4 * alone.spots[0].count, batch.spots[i].values));
+    EXPECT_TRUE(
+        std::equal(alone.spots[0].values, alone.spots[0].values + 4 * alone.spots[0].count, batch.spots[i].values));
   }
 }
 

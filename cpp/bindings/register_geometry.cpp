@@ -298,6 +298,13 @@ void register_geometry(py::module_& m) {
            py::kw_only(), py::arg("field_x"), py::arg("field_y"), py::arg("layer_field"), py::arg("size_x_mm"),
            py::arg("size_y_mm"), py::arg("offset_x_mm"), py::arg("offset_y_mm"), py::arg("layer_offset_x"),
            py::arg("boundary_x_mm"), py::arg("edge_size_x_mm"));
+  py::class_<PolarGridRPhi>(m, "PolarGridRPhi")
+      .def(py::init(
+               [](std::string r, std::string phi, double size_r, double size_phi, double offset_r, double offset_phi) {
+                 return PolarGridRPhi{{std::move(r), std::move(phi)}, size_r, size_phi, offset_r, offset_phi};
+               }),
+           py::kw_only(), py::arg("field_r"), py::arg("field_phi"), py::arg("size_r_mm"), py::arg("size_phi_rad"),
+           py::arg("offset_r_mm"), py::arg("offset_phi_rad"));
   py::class_<Segmentation>(m, "Segmentation",
                            "Grids of a readout: entries (key_low, key_high, grid), chosen by the key field.")
       .def(py::init([](std::string key_field,

@@ -15,8 +15,8 @@ template <class... Callables> Overloaded(Callables...) -> Overloaded<Callables..
 
 GridAxis axis(const BitField& field, double size, double offset, bool from_corner) {
   GridAxis result;
-  result.size_mm = size;
-  result.offset_mm = offset;
+  result.size = size;
+  result.offset = offset;
   result.from_corner = from_corner;
   result.shift = field.offset;
   result.index_low = static_cast<std::int32_t>(std::max<std::int64_t>(field.minimum(), INT32_MIN));
@@ -45,7 +45,45 @@ bool usable(double size_x, double size_y, double offset_x, double offset_y) {
          std::isfinite(offset_y);
 }
 
+std::int64_t index_in(const GridAxis& axis, CellID mask, CellID cell) {
+  const CellID raw = (cell & mask) >> axis.shift;
+  const CellID sign = axis.index_low < 0 ? ((mask >> axis.shift) + 1) >> 1 : 0;
+  return static_cast<std::int64_t>((raw ^ sign) - sign);
+}
+
 } // namespace
+
+std::pair<std::int64_t, std::int64_t> Grid::decode(CellID cell) const {
+  return {index_in(x, x_mask, cell), index_in(y, y_mask, cell)};
+}
+
+std::pair<double, double> Grid::centre(CellID cell) const {
+  const auto [ix, iy] = decode(cell);
+  const double a = x.centre(ix), b = y.centre(iy);
+  return polar ? std::pair{a * std::cos(b), a * std::sin(b)} : std::pair{a, b};
+}
+
+LocalRectangle Grid::rectangle(std::int64_t ix, std::int64_t iy) const {
+  const auto [x_low, x_high] = x.edges(ix);
+  const auto [y_low, y_high] = y.edges(iy);
+  if (!polar)
+    return {x_low, x_high, y_low, y_high};
+  // Corners of the sector, and the points of the outer arc that lie on an axis.
+  LocalRectangle box{HUGE_VAL, -HUGE_VAL, HUGE_VAL, -HUGE_VAL};
+  const auto add = [&box](double r, double phi) {
+    box.x_low = std::min(box.x_low, r * std::cos(phi));
+    box.x_high = std::max(box.x_high, r * std::cos(phi));
+    box.y_low = std::min(box.y_low, r * std::sin(phi));
+    box.y_high = std::max(box.y_high, r * std::sin(phi));
+  };
+  for (const double phi : {y_low, y_high}) {
+    add(std::max(x_low, 0.), phi);
+    add(x_high, phi);
+  }
+  for (double k = std::ceil(y_low / M_PI_2); k * M_PI_2 < y_high; ++k)
+    add(x_high, k * M_PI_2);
+  return box;
+}
 
 std::size_t entry_of(const Segmentation& segmentation, const CellIDEncoding& encoding, CellID volume_id) {
   if (segmentation.key_field.empty())
@@ -76,6 +114,11 @@ Grid resolve_grid(const GridSegmentation& segmentation, const CellIDEncoding& en
                           grid.x = axis(fx, tile.size_x_mm, tile.offset_x_mm, true);
                           grid.y = axis(fy, tile.size_y_mm, tile.offset_y_mm, true);
                         },
+                        [&](const PolarGridRPhi& g) {
+                          grid.polar = true;
+                          grid.x = axis(fx, g.size_r_mm, g.offset_r_mm, false);
+                          grid.y = axis(fy, g.size_phi_rad, g.offset_phi_rad, false);
+                        },
                         [&](const TiledLayerGridXY& g) {
                           // DD4hep reads the layer as unsigned and counts from 1.
                           const auto layer = static_cast<std::size_t>(encoding.get(volume_id, g.layer_field));
@@ -83,10 +126,10 @@ Grid resolve_grid(const GridSegmentation& segmentation, const CellIDEncoding& en
                           grid.y = axis(fy, g.size_y_mm, g.offset_y_mm, false);
                           if (layer == 0 || layer > g.layer_offset_x.size())
                             return;
-                          grid.x.offset_mm = g.layer_offset_x[layer - 1] * g.size_x_mm / 2.;
+                          grid.x.offset = g.layer_offset_x[layer - 1] * g.size_x_mm / 2.;
                           if (layer <= g.boundary_x_mm.size() && layer <= g.edge_size_x_mm.size()) {
-                            grid.x.edge_limit_mm = g.boundary_x_mm[layer - 1] - g.edge_size_x_mm[layer - 1];
-                            grid.x.edge_centre_mm = g.boundary_x_mm[layer - 1] - g.edge_size_x_mm[layer - 1] / 2.;
+                            grid.x.edge_limit = g.boundary_x_mm[layer - 1] - g.edge_size_x_mm[layer - 1];
+                            grid.x.edge_centre = g.boundary_x_mm[layer - 1] - g.edge_size_x_mm[layer - 1] / 2.;
                           }
                         }},
              segmentation);
@@ -95,6 +138,7 @@ Grid resolve_grid(const GridSegmentation& segmentation, const CellIDEncoding& en
 
 CellID grid_selector_mask(const GridSegmentation& segmentation, const CellIDEncoding& encoding) {
   return std::visit(Overloaded{[](const CartesianGridXY&) { return CellID{0}; },
+                               [](const PolarGridRPhi&) { return CellID{0}; },
                                [&](const MegatileLayerGridXY& g) {
                                  return encoding.field(g.layer_field).mask() | encoding.field(g.wafer_field).mask();
                                },
@@ -130,6 +174,9 @@ void validate(const Segmentation& segmentation, const CellIDEncoding& encoding, 
                             check(g.common);
                             for (const auto& special : g.special)
                               check(special.tile);
+                          },
+                          [&](const PolarGridRPhi& g) {
+                            check(Megatile{g.size_r_mm, g.size_phi_rad * 1e3, g.offset_r_mm, g.offset_phi_rad});
                           },
                           check},
                entry.grid);

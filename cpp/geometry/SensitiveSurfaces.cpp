@@ -441,8 +441,10 @@ bool SensitiveSurfaces::locate_in_plane(std::size_t plane, double u_mm, double v
       return false;
     const Grid& grid = m_grids[volume.grid];
     result.cell = grid.cell(volume.volume_id, x, y);
-    if (result.cell != 0)
-      rectangle(i, grid.x.index(x), grid.y.index(y), result);
+    if (result.cell != 0) {
+      const auto [ix, iy] = grid.indices(x, y);
+      rectangle(i, ix, iy, result);
+    }
     return true;
   });
   return result.cell != 0;
@@ -502,12 +504,11 @@ void SensitiveSurfaces::rectangle(std::uint32_t index, std::int64_t ix, std::int
   const Frame& f = m_frames[volume.shape_and_frame & 15u];
   const Shape& s = m_shapes[volume.shape_and_frame >> 4];
   const Grid& grid = m_grids[volume.grid];
-  auto [x_low, x_high] = grid.x.edges(ix);
-  auto [y_low, y_high] = grid.y.edges(iy);
-  x_low = std::max(x_low, s.x_centre - s.x_half);
-  x_high = std::min(x_high, s.x_centre + s.x_half);
-  y_low = std::max(y_low, s.y_centre - s.y_half);
-  y_high = std::min(y_high, s.y_centre + s.y_half);
+  const LocalRectangle cell = grid.rectangle(ix, iy);
+  const double x_low = std::max(cell.x_low, s.x_centre - s.x_half);
+  const double x_high = std::min(cell.x_high, s.x_centre + s.x_half);
+  const double y_low = std::max(cell.y_low, s.y_centre - s.y_half);
+  const double y_high = std::min(cell.y_high, s.y_centre + s.y_half);
   const double u1 = volume.u0 + f.xu * x_low + f.yu * y_low, u2 = volume.u0 + f.xu * x_high + f.yu * y_high;
   const double v1 = volume.v0 + f.xv * x_low + f.yv * y_low, v2 = volume.v0 + f.xv * x_high + f.yv * y_high;
   result.volume = index;
@@ -583,16 +584,6 @@ std::int64_t SensitiveSurfaces::find_volume(CellID cell) const {
   return -1;
 }
 
-namespace {
-
-std::int64_t index_in(const GridAxis& axis, CellID mask, CellID cell) {
-  const CellID raw = (cell & mask) >> axis.shift;
-  const CellID sign = axis.index_low < 0 ? ((mask >> axis.shift) + 1) >> 1 : 0;
-  return static_cast<std::int64_t>((raw ^ sign) - sign);
-}
-
-} // namespace
-
 bool SensitiveSurfaces::cell_centre(CellID cell, Vec3& centre_mm) const {
   const std::int64_t found = find_volume(cell);
   if (found < 0)
@@ -601,9 +592,7 @@ bool SensitiveSurfaces::cell_centre(CellID cell, Vec3& centre_mm) const {
   const Plane& plane = m_planes[m_volume_plane[static_cast<std::size_t>(found)]];
   const Frame& f = m_frames[volume.shape_and_frame & 15u];
   const Shape& s = m_shapes[volume.shape_and_frame >> 4];
-  const Grid& grid = m_grids[volume.grid];
-  const double x = grid.x.centre(index_in(grid.x, grid.x_mask, cell));
-  const double y = grid.y.centre(index_in(grid.y, grid.y_mask, cell));
+  const auto [x, y] = m_grids[volume.grid].centre(cell);
   // The segmentation puts centres at local z = 0, which need not be the mid-plane of a composed solid.
   centre_mm = (volume.u0 + (f.xu * x + f.yu * y)) * plane.u_axis + (volume.v0 + (f.xv * x + f.yv * y)) * plane.v_axis +
               (plane.offset_mm - f.zn * s.z_centre) * plane.normal;
@@ -626,20 +615,41 @@ bool SensitiveSurfaces::cell_rectangle(CellID cell, std::uint32_t& plane, CellRe
   // A field outside the two indices that the volume does not have: not this cell (two grids with different fields).
   if ((m_volumes[i].volume_id | (cell & grid.clear_mask)) != cell)
     return false;
-  const std::int64_t ix = index_in(grid.x, grid.x_mask, cell), iy = index_in(grid.y, grid.y_mask, cell);
+  const auto [ix, iy] = grid.decode(cell);
   rectangle(i, ix, iy, result);
   if (!(result.u_high_mm - result.u_low_mm > overlap_mm && result.v_high_mm - result.v_low_mm > overlap_mm))
     return false;
   const Shape& s = m_shapes[m_volumes[i].shape_and_frame >> 4];
-  if (s.solid >= 0) {
-    const auto [x_low, x_high] = grid.x.edges(ix);
-    const auto [y_low, y_high] = grid.y.edges(iy);
-    if (!m_solids[static_cast<std::size_t>(s.solid)].touches(x_low, x_high, y_low, y_high, s.z_centre))
+  if (grid.polar) {
+    if (!sector_has_material(m_volumes[i], ix, iy))
+      return false;
+  } else if (s.solid >= 0) {
+    const LocalRectangle r = grid.rectangle(ix, iy);
+    if (!m_solids[static_cast<std::size_t>(s.solid)].touches(r.x_low, r.x_high, r.y_low, r.y_high, s.z_centre))
       return false;
   }
   plane = m_volume_plane[i];
   result.cell = cell;
   return true;
+}
+
+bool SensitiveSurfaces::sector_has_material(const Volume& volume, std::int64_t ix, std::int64_t iy) const {
+  const Grid& grid = m_grids[volume.grid];
+  const auto [r_low, r_high] = grid.x.edges(ix);
+  auto [phi_low, phi_high] = grid.y.edges(iy);
+  phi_low = std::max(phi_low, -M_PI); // azimuths come from atan2
+  phi_high = std::min(phi_high, M_PI);
+  if (!(phi_low < phi_high && r_high > 0.))
+    return false;
+  constexpr int steps = 8;
+  for (int i = 0; i < steps; ++i)
+    for (int j = 0; j < steps; ++j) {
+      const double r = std::max(0., r_low) + (i + 0.5) / steps * (r_high - std::max(0., r_low));
+      const double phi = phi_low + (j + 0.5) / steps * (phi_high - phi_low);
+      if (contains(volume, r * std::cos(phi), r * std::sin(phi), 0.))
+        return true;
+    }
+  return false;
 }
 
 std::vector<CellID> SensitiveSurfaces::neighbours(CellID cell) const {
@@ -648,7 +658,7 @@ std::vector<CellID> SensitiveSurfaces::neighbours(CellID cell) const {
     return found;
   const Volume& volume = m_volumes[static_cast<std::size_t>(find_volume(cell))];
   const Grid& grid = m_grids[volume.grid];
-  const std::int64_t ix = index_in(grid.x, grid.x_mask, cell), iy = index_in(grid.y, grid.y_mask, cell);
+  const auto [ix, iy] = grid.decode(cell);
   for (const auto& [dx, dy] : {std::pair{-1, 0}, {1, 0}, {0, -1}, {0, 1}}) {
     const std::int64_t jx = ix + dx, jy = iy + dy;
     if (jx < grid.x.index_low || jx > grid.x.index_high || jy < grid.y.index_low || jy > grid.y.index_high)

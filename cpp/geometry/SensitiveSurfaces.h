@@ -72,7 +72,8 @@ struct SensitiveVolume {
 struct CellRectangle {
   CellID cell = 0; ///< 0: none
   std::uint32_t volume = 0;
-  double u_low_mm = 0., u_high_mm = 0., v_low_mm = 0., v_high_mm = 0.; ///< clipped to the volume's bounding rectangle
+  /// Clipped to the bounding rectangle of the volume; of a polar cell the bounding box.
+  double u_low_mm = 0., u_high_mm = 0., v_low_mm = 0., v_high_mm = 0.;
 };
 
 /// Immutable table of every sensitive plane of a set of detectors; positions to cells and back with the semantics of
@@ -167,6 +168,7 @@ private:
   std::int64_t find_volume(CellID cell) const;
   std::int64_t find_volume(std::size_t detector, CellID cell) const;
   void rectangle(std::uint32_t volume, std::int64_t ix, std::int64_t iy, CellRectangle& result) const;
+  bool sector_has_material(const Volume& volume, std::int64_t ix, std::int64_t iy) const;
   void bounds_in_plane(const Volume& volume, double& u_low, double& u_high, double& v_low, double& v_high) const;
   void build_bins();
   void build_lookup();

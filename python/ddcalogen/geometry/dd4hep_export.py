@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from ddcalogen._core import CellIDEncoding
 from ddcalogen.errors import ConfigurationError, GeometryError
-from ddcalogen.geometry.description import CalorimeterFace, DetectorDescription, Geometry, SolenoidField
+from ddcalogen.geometry.description import (
+    SUPPORTED_SEGMENTATIONS,
+    CalorimeterFace,
+    DetectorDescription,
+    Geometry,
+    SolenoidField,
+)
 
 __all__ = ["export_dd4hep", "export_description"]
 
@@ -31,6 +37,7 @@ _HEADERS = (
     "DDSegmentation/CartesianGridXY.h",
     "DDSegmentation/MegatileLayerGridXY.h",
     "DDSegmentation/MultiSegmentation.h",
+    "DDSegmentation/PolarGridRPhi.h",
     "DDSegmentation/TiledLayerGridXY.h",
 )
 
@@ -70,7 +77,7 @@ def export_dd4hep(
         One compact file, or several that are loaded one after the other.
     detectors
         Names of the detectors to take; by default all sensitive calorimeters that are neither forward (luminosity and
-        beam calorimeters) nor muon detectors.
+        beam calorimeters) nor muon detectors. Forward detectors get cells, but no face.
     name
         Name of the geometry; by default that of the compact file's header.
 
@@ -126,7 +133,8 @@ def export_description(
     faces = tuple(
         face
         for (_, element, _), detector in zip(selected, exported, strict=True)
-        for face in [_face(dd4hep, element, detector)]
+        if not int(element.typeFlag()) & _FORWARD  # showers are not placed into forward detectors
+        for face in [_face(element, detector)]
     )
     return Geometry(
         name=name or str(description.header().name()),
@@ -538,14 +546,24 @@ def _grid(segmentation: Any, encoding: CellIDEncoding, volume_id: NDArray[np.uin
     import cppyy
 
     kind = str(segmentation.type())
-    if kind not in ("CartesianGridXY", "TiledLayerGridXY", "MegatileLayerGridXY"):
+    if kind not in ("CartesianGridXY", "MegatileLayerGridXY", "PolarGridRPhi", "TiledLayerGridXY"):
         raise GeometryError(
             "unsupported segmentation",
             found=kind,
-            expected="CartesianGridXY, MegatileLayerGridXY, TiledLayerGridXY or MultiSegmentation of these",
+            expected=SUPPORTED_SEGMENTATIONS,
             remedy="Leave the detector out with --detectors.",
         )
     grid = cppyy.bind_object(cppyy.addressof(segmentation), getattr(cppyy.gbl.dd4hep.DDSegmentation, kind))
+    if kind == "PolarGridRPhi":
+        return {
+            "type": kind,
+            "field_r": str(grid.fieldNameR()),
+            "field_phi": str(grid.fieldNamePhi()),
+            "size_r_mm": grid.gridSizeR() * _MM,
+            "size_phi_rad": grid.gridSizePhi(),
+            "offset_r_mm": grid.offsetR() * _MM,
+            "offset_phi_rad": grid.offsetPhi(),
+        }
     spec: Spec = {"type": kind, "field_x": str(grid.fieldNameX()), "field_y": str(grid.fieldNameY())}
     if kind == "MegatileLayerGridXY":
         return {**spec, **_megatiles(grid, encoding, volume_id, spec["field_x"], spec["field_y"])}
@@ -602,7 +620,7 @@ def _megatiles(
 # ---- faces and field ---------------------------------------------------------------------------------------------
 
 
-def _face(dd4hep: Any, element: Any, detector: DetectorDescription) -> CalorimeterFace:
+def _face(element: Any, detector: DetectorDescription) -> CalorimeterFace:
     """From the DDRec data of the detector; the azimuth of barrel faces and the centre of holes from its volumes."""
     import cppyy
 

@@ -19,6 +19,9 @@ from ddcalogen.errors import GeometryError
 __all__ = ["CalorimeterFace", "DetectorDescription", "Geometry", "SolenoidField"]
 
 Spec = dict[str, Any]
+SUPPORTED_SEGMENTATIONS = (
+    "CartesianGridXY, MegatileLayerGridXY, PolarGridRPhi, TiledLayerGridXY or MultiSegmentation of these"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,13 +245,15 @@ def _grid(spec: Spec) -> Any:
             return _core.CartesianGridXY(**arguments)
         case "TiledLayerGridXY":
             return _core.TiledLayerGridXY(**arguments)
+        case "PolarGridRPhi":
+            return _core.PolarGridRPhi(**arguments)
         case "MegatileLayerGridXY":
             return _core.MegatileLayerGridXY(**arguments)
         case other:
             raise GeometryError(
                 "unsupported segmentation",
                 found=repr(other),
-                expected="CartesianGridXY, MegatileLayerGridXY, TiledLayerGridXY or MultiSegmentation of these",
+                expected=SUPPORTED_SEGMENTATIONS,
             )
 
 

@@ -51,7 +51,7 @@ class EntryStatus(IntEnum):
     BEAM_HOLE = 1
     """Leaves through the hole for the beam pipe."""
     GAP = 2
-    """Passes the end plane where no calorimeter has a front face (between barrel, endcap and plug)."""
+    """Leaves where no calorimeter has a front face: between barrel, endcap and plug."""
     CURLS = 3
     """Has not reached a calorimeter within the path limit."""
     INVISIBLE = 4
@@ -78,7 +78,7 @@ class CalorimeterEntries:
     position_mm, momentum_gev, normal: float64 [N,3]; normal is the unit normal of the face, into the calorimeter;
     time_ns (vertex time + path / velocity), path_mm, mass_gev, charge (e): float64 [N];
     cos_angle: float64 [N], cosine of the angle between momentum and normal.
-    Where the status is BEAM_HOLE or GAP, position, momentum, time and path are those at the end plane; normal and
+    Where the status is BEAM_HOLE or GAP, position, momentum, time and path are those where it leaves; normal and
     cos_angle need a face. Numbers that do not exist are NaN.
     """
 
@@ -393,8 +393,12 @@ class _Faces:
             path = to_plane.min(axis=1)
             near = path <= np.minimum(to_end, max_path_mm)
             z = helices.start[:, 2] + np.where(near, path, 0.0) * helices.unit[:, 2]
-            hit = np.flatnonzero(near & (np.abs(z) <= face.z_max_mm))
-            past_barrel[hit] = False
+            in_front = np.abs(z) <= face.z_max_mm
+            hit = np.flatnonzero(near & in_front)
+            away = (z * helices.unit[:, 2] > 0.0) & (to_end <= max_path_mm)
+            lost = np.flatnonzero(near & ~in_front & ~away)  # into the slit at the end of the barrel, for good
+            past_barrel[hit], past_barrel[lost] = False, False
+            meeting.status[lost], meeting.path_mm[lost] = EntryStatus.GAP, path[lost]
             meeting.status[hit], meeting.path_mm[hit] = EntryStatus.ENTERED, path[hit]
             meeting.face[hit], meeting.sector[hit] = number, plane[hit]
             meeting.normal[hit] = np.pad(self.normals, ((0, 0), (0, 1)))[plane[hit]]
@@ -405,11 +409,13 @@ class _Faces:
         holes = [_in_hole(face, at_end) for _, face in self.ends if face.distance_mm == self.first_end_mm]
         in_hole = np.logical_and.reduce(holes) if holes else np.zeros(len(leaves), np.bool_)
         meeting.status[leaves] = np.where(in_hole, EntryStatus.BEAM_HOLE, EntryStatus.GAP)
+        unmet = past_barrel & (meeting.status == EntryStatus.GAP)
         for number, face in self.ends:
             to_face = helices.path_to_end(face.distance_mm)
-            tried = np.flatnonzero((meeting.status == EntryStatus.GAP) & (to_face <= max_path_mm))
+            tried = np.flatnonzero(unmet & (to_face <= max_path_mm))
             hit = tried[_on_end_face(face, helices.take(tried).position(to_face[tried]))]
             backward = helices.unit[hit, 2] < 0.0
+            unmet[hit] = False
             meeting.status[hit], meeting.path_mm[hit] = EntryStatus.ENTERED, to_face[hit]
             meeting.face[hit], meeting.sector[hit] = number, backward
             meeting.normal[hit] = np.where(backward, -1.0, 1.0)[:, None] * (0.0, 0.0, 1.0)

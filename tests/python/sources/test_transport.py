@@ -378,6 +378,14 @@ def test_slits_between_the_calorimeters(ecal: Geometry) -> None:
     assert status_of(lost) is EntryStatus.GAP
 
 
+def test_slit_at_the_end_of_the_barrel(ecal: Geometry) -> None:
+    """A particle that leaves through it backwards, or along it, is lost there and not moved on through the barrel."""
+    for slope in (-0.1, 1e-9):
+        entries = shoot(ecal, [1.0, 0.0, slope], vertex=(1700.0, 0.0, 2380.0), charge=0.0, pdg=22, mass=0.0)
+        assert status_of(entries) is EntryStatus.GAP
+        assert entries.position_mm[0, 0] == pytest.approx(APOTHEM)
+
+
 def test_end_faces_behind_the_first_are_tried_next() -> None:
     hcal = dataclasses.replace(
         ECAL_FACES[ENDCAP], detector="HcalEndcap", distance_mm=2650.0, r_inner_mm=350.0, r_outer_mm=3225.0, symmetry=16

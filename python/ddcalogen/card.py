@@ -158,9 +158,9 @@ class Capacity(_Strict):
 class SpotsOutput(_Strict):
     """Packed points: ``spots`` float32 [P, columns] and ``counts`` int64 [B], rows of one shower contiguous."""
 
-    kind: Literal["spots"]
+    kind: Literal["spots"] = Field(description="packed points")
     columns: tuple[str, ...] = Field(description="meaning of the columns; coordinates in the layer's plane")
-    capacity: Capacity
+    capacity: Capacity = Field(description="upper limit of the number of spots of a shower")
 
     @field_validator("columns")
     @classmethod
@@ -173,7 +173,7 @@ class SpotsOutput(_Strict):
 class GridOutput(_Strict):
     """A regular grid: ``grid`` float32 [B, layers, nx, ny], visible energy in GeV."""
 
-    kind: Literal["grid"]
+    kind: Literal["grid"] = Field(description="regular grid")
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(description="layers, nx, ny")
     cell_mm: tuple[Positive, Positive] = Field(description="size of a grid cell along x and y, mm")
     lower_edge_mm: tuple[float, float] = Field(description="x and y of the lower edge of the first grid cell, mm")
@@ -186,21 +186,21 @@ class GridOutput(_Strict):
 class DatasetFile(_Strict):
     """One file of the training data."""
 
-    name: Text
-    sha256: Sha256
+    name: Text = Field(description="name of the file")
+    sha256: Sha256 = Field(description="sha256 of the file")
     showers: Annotated[int, Field(ge=0)] = Field(description="showers in the file")
 
 
 class Dataset(_Strict):
     """The data the model was fitted to."""
 
-    name: Text
+    name: Text = Field(description="name of the data set")
     sha256: Sha256 = Field(description="sha256 over the sorted sha256 values (hexadecimal, one per line) of the files")
     showers: Annotated[int, Field(ge=0)] = Field(description="showers in all files")
     training_showers: Annotated[int, Field(ge=0)] = Field(description="showers the model was fitted to")
     test_showers: Annotated[int, Field(ge=0)] = Field(description="held-back showers the figures were measured on")
     description: str = Field(default="", description="how the data were made")
-    files: tuple[DatasetFile, ...] = ()
+    files: tuple[DatasetFile, ...] = Field(default=(), description="files of the data set")
 
 
 class Provenance(_Strict):
@@ -216,7 +216,7 @@ class Figure(_Strict):
     """One measured figure of merit."""
 
     name: Text = Field(description="what was measured, with its unit")
-    value: float
+    value: float = Field(description="measured value, in the unit given by the name")
     uncertainty: float | None = Field(default=None, description="one standard deviation")
     reference: str | None = Field(
         default=None, description="what it is to be compared with, for example Geant4's value"
@@ -227,22 +227,22 @@ class Figure(_Strict):
 class ModelCard(_Strict):
     """Description of a model, layout version 1."""
 
-    schema_version: Literal[1]
-    name: Identifier
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
-    description: Text
+    schema_version: Literal[1] = Field(description="version of this layout")
+    name: Identifier = Field(description="name of the model, as that of its file")
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = Field(description="version of the model")
+    description: Text = Field(description="what it simulates, how, what it leaves out")
     license: Text = Field(description="SPDX identifier")
     system: Identifier = Field(description="kind of generative system, for example parametrised")
-    domain: Domain
-    calorimeter: Calorimeter
+    domain: Domain = Field(description="incident particles the model was made for")
+    calorimeter: Calorimeter = Field(description="calorimeter the model was made for")
     inputs: tuple[Literal["energy", "direction", "pdg"], ...] = Field(
         description="physics inputs of the graph: energy float32 [B,1] GeV; direction float32 [B,3] unit vector in the "
         "shower frame (z > 0); pdg int64 [B,1]"
     )
-    noise: tuple[NoiseInput, ...]
-    output: Annotated[SpotsOutput | GridOutput, Field(discriminator="kind")]
-    provenance: Provenance
-    figures: tuple[Figure, ...] = ()
+    noise: tuple[NoiseInput, ...] = Field(description="noise inputs of the graph")
+    output: Annotated[SpotsOutput | GridOutput, Field(discriminator="kind")] = Field(description="outputs of the graph")
+    provenance: Provenance = Field(description="where the model comes from")
+    figures: tuple[Figure, ...] = Field(default=(), description="measured figures of merit")
     weights_sha256: Sha256 = Field(description="see ddcalogen.card.weights_sha256")
     graph_sha256: Sha256 = Field(description="see ddcalogen.card.graph_sha256")
 
@@ -556,18 +556,23 @@ def read_card(path: str | os.PathLike[str]) -> ModelCard:
             remedy="Export the model with ddcalogen, or wrap a foreign model with a card.",
         )
     card = parse_card(cards[0])
-    for what, stated, computed in (
-        ("weights", card.weights_sha256, weights_sha256(model)),
-        ("graph", card.graph_sha256, graph_sha256(model)),
-    ):
-        if stated != computed:
-            raise CardError(
-                f"the {what} of the model are not those its card was written for",
-                found=f"sha256 {computed}",
-                expected=f"sha256 {stated}",
-                remedy="The file was changed or damaged after export: export it again.",
-            )
-    check_graph(model, card)
+    try:
+        for what, stated, computed in (
+            ("weights", card.weights_sha256, weights_sha256(model)),
+            ("graph", card.graph_sha256, graph_sha256(model)),
+        ):
+            if stated != computed:
+                raise CardError(
+                    f"the {what} of the model are not those its card was written for",
+                    found=f"sha256 {computed}",
+                    expected=f"sha256 {stated}",
+                    remedy="The file was changed or damaged after export: export it again.",
+                )
+        check_graph(model, card)
+    except CardError:
+        raise
+    except Exception as error:  # a damaged file can hold anything, such as bytes where a name should be
+        raise CardError("the file is not an ONNX model, or is damaged", found=f"{path}: {error}") from error
     return card
 
 

@@ -280,50 +280,57 @@ void SensitiveSurfaces::build_bins() {
     const auto bin = [](double x, double low, double per, std::uint32_t count) {
       return static_cast<std::uint32_t>(std::clamp((x - low) * per, 0., count - 1.));
     };
-    const auto order = [&](const Volume& volume) {
-      return static_cast<std::uint64_t>(bin(volume.v0, index.v_min, index.bins_per_v, index.bins_v)) << 32 |
-             bin(volume.u0, index.u_min, index.bins_per_u, index.bins_u);
-    };
-    std::stable_sort(begin, end, [&](const Volume& a, const Volume& b) { return order(a) < order(b); });
+    // Sorted by bin, so that neighbours share cache lines.
+    std::vector<std::pair<std::uint64_t, Volume>> sorted;
+    sorted.reserve(p.volume_count);
+    for (auto volume = begin; volume != end; ++volume)
+      sorted.emplace_back(std::uint64_t{bin(volume->v0, index.v_min, index.bins_per_v, index.bins_v)} * index.bins_u +
+                              bin(volume->u0, index.u_min, index.bins_per_u, index.bins_u),
+                          *volume);
+    std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::transform(sorted.begin(), sorted.end(), begin, [](const auto& entry) { return entry.second; });
 
     // Every bin with the volumes that reach into it, the one that covers most of it first: the first look is mostly
     // the last, and needs one line of the bin table and one of the volumes.
-    struct Reach {
-      std::uint32_t bin, volume;
-      double covered;
-    };
-    std::vector<Reach> reaches;
-    for (std::uint32_t i = p.first_volume; i < p.first_volume + p.volume_count; ++i) {
-      double u_low, u_high, v_low, v_high;
-      bounds_in_plane(m_volumes[i], u_low, u_high, v_low, v_high);
-      const std::uint32_t u_last = bin(u_high + bin_margin_mm, index.u_min, index.bins_per_u, index.bins_u);
-      const std::uint32_t v_last = bin(v_high + bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v);
-      for (std::uint32_t iv = bin(v_low - bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v); iv <= v_last;
-           ++iv)
-        for (std::uint32_t iu = bin(u_low - bin_margin_mm, index.u_min, index.bins_per_u, index.bins_u); iu <= u_last;
-             ++iu) {
-          const double u = index.u_min + iu / index.bins_per_u, v = index.v_min + iv / index.bins_per_v;
-          const double du = std::min(u_high, u + 1. / index.bins_per_u) - std::max(u_low, u);
-          const double dv = std::min(v_high, v + 1. / index.bins_per_v) - std::max(v_low, v);
-          reaches.push_back({iv * index.bins_u + iu, i, std::max(0., du) * std::max(0., dv)});
-        }
-    }
-    std::sort(reaches.begin(), reaches.end(), [](const Reach& a, const Reach& b) {
-      return a.bin != b.bin ? a.bin < b.bin : a.covered != b.covered ? a.covered > b.covered : a.volume < b.volume;
-    });
-    m_bins.resize(index.first_bin + std::size_t{index.bins_u} * index.bins_v, Bin{none, none});
-    for (std::size_t k = 0; k < reaches.size(); ++k) {
-      Bin& target = m_bins[index.first_bin + reaches[k].bin];
-      if (target.first == none) {
-        target.first = reaches[k].volume;
-        continue;
+    const std::size_t bins = std::size_t{index.bins_u} * index.bins_v;
+    const auto for_reaches = [&](auto&& visit) {
+      for (std::uint32_t i = p.first_volume; i < p.first_volume + p.volume_count; ++i) {
+        double u_low, u_high, v_low, v_high;
+        bounds_in_plane(m_volumes[i], u_low, u_high, v_low, v_high);
+        const std::uint32_t u_first = bin(u_low - bin_margin_mm, index.u_min, index.bins_per_u, index.bins_u);
+        const std::uint32_t u_last = bin(u_high + bin_margin_mm, index.u_min, index.bins_per_u, index.bins_u);
+        const std::uint32_t v_first = bin(v_low - bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v);
+        const std::uint32_t v_last = bin(v_high + bin_margin_mm, index.v_min, index.bins_per_v, index.bins_v);
+        for (std::uint32_t iv = v_first; iv <= v_last; ++iv)
+          for (std::uint32_t iu = u_first; iu <= u_last; ++iu) {
+            const double u = index.u_min + iu / index.bins_per_u, v = index.v_min + iv / index.bins_per_v;
+            const double du = std::min(u_high, u + 1. / index.bins_per_u) - std::max(u_low, u);
+            const double dv = std::min(v_high, v + 1. / index.bins_per_v) - std::max(v_low, v);
+            visit(std::size_t{iv} * index.bins_u + iu, i, std::max(0., du) * std::max(0., dv));
+          }
       }
-      if (target.others == none)
-        target.others = static_cast<std::uint32_t>(m_others.size());
-      m_others.push_back(reaches[k].volume);
-      if (k + 1 == reaches.size() || reaches[k + 1].bin != reaches[k].bin)
-        m_others.push_back(none);
-    }
+    };
+    m_bins.resize(index.first_bin + bins, Bin{none, none});
+    Bin* const target = m_bins.data() + index.first_bin;
+    std::vector<double> best(bins, -1.);
+    std::vector<std::uint32_t> count(bins, 0);
+    for_reaches([&](std::size_t b, std::uint32_t i, double covered) {
+      ++count[b];
+      if (covered > best[b]) {
+        best[b] = covered;
+        target[b].first = i;
+      }
+    });
+    for (std::size_t b = 0; b < bins; ++b)
+      if (count[b] > 1) {
+        target[b].others = static_cast<std::uint32_t>(m_others.size());
+        m_others.resize(m_others.size() + count[b], none); // one less than all, and the end mark
+        count[b] = target[b].others;
+      }
+    for_reaches([&](std::size_t b, std::uint32_t i, double) {
+      if (i != target[b].first)
+        m_others[count[b]++] = i;
+    });
     m_index.push_back(index);
   }
   m_bins.shrink_to_fit();

@@ -325,7 +325,12 @@ def _check_range(what: str, value: int, minimum: int, maximum: int) -> None:
 
 
 def _packed_text(text: str) -> bytes:
-    data = text.encode()
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("A text cannot be stored", found=ascii(text)[:200], expected="text in Unicode") from error
+    if b"\0" in data:
+        raise InputError("A text holds a NUL character", found=ascii(text)[:200], expected="text that C++ can hold")
     return _COUNT.pack(len(data)) + data
 
 

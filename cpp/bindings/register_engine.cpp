@@ -7,6 +7,9 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <span>
+
 namespace py = pybind11;
 
 namespace ddcalogen {
@@ -35,6 +38,64 @@ std::vector<IncidentParticle> particles_from(const Array<std::int32_t>& pdg, con
     p.event = event.at(i);
     p.particle = particle.at(i);
   }
+  return out;
+}
+
+/// The showers of a model in the shower frame, before placement, as Python takes them.
+py::dict generate(const Simulation& self, const Array<double>& energy_gev, const Array<double>& direction,
+                  const Array<std::int32_t>& pdg, const Array<std::uint64_t>& event,
+                  const Array<std::uint32_t>& particle) {
+  const auto n = energy_gev.size();
+  require_shape(energy_gev, "energy_gev", {n});
+  require_shape(direction, "direction", {n, 3});
+  require_shape(pdg, "pdg", {n});
+  require_shape(event, "event", {n});
+  require_shape(particle, "particle", {n});
+  std::vector<ShowerRequest> requests(static_cast<std::size_t>(n));
+  for (py::ssize_t i = 0; i < n; ++i)
+    requests[static_cast<std::size_t>(i)] = {energy_gev.at(i),
+                                             {direction.at(i, 0), direction.at(i, 1), direction.at(i, 2)},
+                                             pdg.at(i),
+                                             event.at(i),
+                                             particle.at(i)};
+  const Model& model = self.generator().model();
+  ShowerGenerator::Workspace work;
+  std::vector<std::uint8_t> status;
+  std::vector<std::int64_t> counts;
+  std::vector<float> values;
+  std::size_t columns = model.kind == OutputKind::Spots ? 4 : 1;
+  {
+    const py::gil_scoped_release release;
+    const std::span<const ShowerRequest> all(requests);
+    for (std::size_t first = 0; first < all.size(); first += self.options().batch) {
+      const auto part = all.subspan(first, std::min(self.options().batch, all.size() - first));
+      const GeneratedBatch batch = self.generator().generate(part, self.options().seed, work);
+      for (std::size_t i = 0; i < part.size(); ++i) {
+        status.push_back(static_cast<std::uint8_t>(batch.status[i]));
+        const bool good = batch.status[i] == ShowerStatus::Good;
+        if (model.kind == OutputKind::Spots) {
+          const SpotView& spots = batch.spots[i];
+          columns = spots.columns;
+          counts.push_back(good ? static_cast<std::int64_t>(spots.count) : 0);
+          if (good)
+            values.insert(values.end(), spots.values, spots.values + spots.count * spots.columns);
+        } else {
+          const GridView& grid = batch.grids[i];
+          const auto cells = static_cast<std::ptrdiff_t>(grid.layers * grid.nx * grid.ny);
+          counts.push_back(good ? cells : 0);
+          if (good)
+            values.insert(values.end(), grid.values, grid.values + cells);
+        }
+      }
+    }
+  }
+  py::dict out;
+  const auto rows = static_cast<py::ssize_t>(values.size() / columns);
+  out["status"] = to_array(std::move(status));
+  out["counts"] = to_array(std::move(counts));
+  out["values"] = to_array(std::move(values)).reshape({rows, static_cast<py::ssize_t>(columns)});
+  out["noise_seconds"] = work.noise_seconds;
+  out["network_seconds"] = work.network_seconds;
   return out;
 }
 
@@ -155,6 +216,10 @@ void register_engine(py::module_& m) {
            }),
            py::arg("stacks"), py::arg("model"), py::arg("session"), py::kw_only(), py::arg("seed"), py::arg("batch"),
            py::arg("threads"), py::arg("grid_method"), py::arg("max_entry_depth_mm"))
+      .def("generate", &generate, py::arg("energy_gev"), py::arg("direction"), py::arg("pdg"), py::arg("event"),
+           py::arg("particle"),
+           "Showers in the shower frame, before placement: status [N], counts [N] and values [P, columns], in order; "
+           "values are spots, or the cells of grids (GeV, layer slowest).")
       .def(
           "simulate",
           [](const Simulation& self, const Array<std::int32_t>& pdg, const Array<double>& energy_gev,

@@ -27,6 +27,7 @@ __all__ = [
     "GUARD_DECISIONS",
     "SHOWER_STATUSES",
     "Account",
+    "GeneratedShowers",
     "Generator",
     "GridMethod",
     "IncidentParticles",
@@ -152,6 +153,21 @@ class Showers:
         """Sum the energy accounting over all showers."""
         names = Account.__dataclass_fields__
         return Account(**{n: getattr(self, n).sum().item() for n in names})
+
+
+@dataclass(frozen=True)
+class GeneratedShowers:
+    """Showers of N particles as the model made them, in the shower frame.
+
+    status uint8 [N] (index into `SHOWER_STATUSES`); counts int64 [N], 0 for a shower that is not good; values float32
+    [sum of counts, columns], showers in a row: spots as in the card, or the cells of grids (GeV, layer slowest, 1 column).
+    """
+
+    status: npt.NDArray[np.uint8]
+    counts: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float32]
+    noise_seconds: float = field(default=0.0, compare=False)
+    network_seconds: float = field(default=0.0, compare=False)
 
 
 def open_session(
@@ -331,6 +347,40 @@ class Generator:
             The network fails, or its tensors break the contract as a whole. A single bad shower is only marked.
         """
         return Showers(**self._simulation.simulate(**particles.columns()))
+
+    def generate(
+        self,
+        energy_gev: npt.NDArray[Any],
+        direction: npt.NDArray[Any],
+        pdg: npt.NDArray[Any],
+        event: npt.NDArray[Any] | None = None,
+    ) -> GeneratedShowers:
+        """Generate showers in the shower frame, without placing them; the noise is that of `simulate`.
+
+        Parameters
+        ----------
+        energy_gev, direction, pdg
+            [N], [N,3] (unit vectors in the shower frame, z > 0), [N]; not checked against the model's domain.
+        event
+            [N] event numbers, part of the key of the noise; 0 .. N-1 by default.
+
+        Raises
+        ------
+        InputError
+            The arrays have the wrong shape.
+        InferenceError
+            The network fails, or its tensors break the contract as a whole. A single bad shower is only marked.
+        """
+        n = len(energy_gev)
+        return GeneratedShowers(
+            **self._simulation.generate(
+                energy_gev=energy_gev,
+                direction=direction,
+                pdg=pdg,
+                event=np.arange(n, dtype=np.uint64) if event is None else event,
+                particle=np.zeros(n, np.uint32),
+            )
+        )
 
     def place(
         self, particles: IncidentParticles, spots: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]

@@ -16,6 +16,8 @@ constexpr double kParallel = 1e-9; // 1 - cos of the angle between normals that 
 /// A point without a cell counts as dead when a sensitive cell is this near in its plane; larger than every gap
 /// between modules, towers and wafers of the ILD calorimeters (at most 12.7 mm).
 constexpr double kDeadReach_mm = 15.;
+/// Dead material around the sensitive area of a plane; what is further out is no longer in this stack.
+constexpr double kFrame_mm = 4.;
 
 bool selected(const StackMember& member, std::int32_t technology) {
   return member.technologies.empty() ||
@@ -150,31 +152,71 @@ bool LayerStacks::near_sensitive(const StackPlane& plane, double u, double v) co
   });
 }
 
-PlacedCell LayerStacks::place_elsewhere(std::size_t own, const StackPlane& plane, double u, double v) const {
+PlacedCell LayerStacks::nearest_in(const LayerStack& stack, const Vec3& point) const {
+  const double along = dot(stack.normal, point);
+  if (along < stack.face_mm || along > stack.planes.back().offset_mm + kDeadReach_mm)
+    return {};
+  auto next = std::lower_bound(stack.planes.begin(), stack.planes.end(), along,
+                               [](const StackPlane& p, double value) { return p.offset_mm < value; });
+  if (next == stack.planes.end() ||
+      (next != stack.planes.begin() && along - (next - 1)->offset_mm < next->offset_mm - along))
+    --next;
+  const double u = dot(next->u_axis, point);
+  const double v = dot(next->v_axis, point);
+  if (!next->covers(u, v, kDeadReach_mm))
+    return {};
+  PlacedCell placed;
+  placed.detector = next->detector;
+  placed.cell_id = m_surfaces->locate_in_plane(next->plane, u, v);
+  placed.moved = true;
+  placed.position_mm = point + (next->offset_mm - along) * stack.normal;
+  placed.dead = placed.cell_id == 0 && near_sensitive(*next, u, v);
+  return placed;
+}
+
+PlacedCell LayerStacks::place_elsewhere(std::size_t own, const StackPlane& plane, double u, double v,
+                                        const Vec3& entry) const {
   const Vec3 point = u * plane.u_axis + v * plane.v_axis + plane.offset_mm * m_stacks[own].normal;
-  bool dead = near_sensitive(plane, u, v);
+  PlacedCell result;
+  result.detector = plane.detector;
+  result.dead = plane.covers(u, v, kFrame_mm) && near_sensitive(plane, u, v);
   for (std::size_t s = 0; s < m_stacks.size(); ++s) {
     if (s == own)
       continue;
-    const auto& stack = m_stacks[s];
-    const double along = dot(stack.normal, point);
-    if (along < stack.face_mm || along > stack.planes.back().offset_mm + kDeadReach_mm)
-      continue;
-    auto next = std::lower_bound(stack.planes.begin(), stack.planes.end(), along,
-                                 [](const StackPlane& p, double value) { return p.offset_mm < value; });
-    if (next == stack.planes.end() ||
-        (next != stack.planes.begin() && along - (next - 1)->offset_mm < next->offset_mm - along))
-      --next;
-    const double other_u = dot(next->u_axis, point);
-    const double other_v = dot(next->v_axis, point);
-    if (!next->covers(other_u, other_v, kDeadReach_mm))
-      continue;
-    const CellID cell = m_surfaces->locate_in_plane(next->plane, other_u, other_v);
-    if (cell != 0)
-      return {cell, next->detector, false};
-    dead = dead || near_sensitive(*next, other_u, other_v);
+    const PlacedCell found = nearest_in(m_stacks[s], point);
+    if (found.cell_id != 0)
+      return found;
+    result.dead = result.dead || found.dead;
   }
-  return {0, plane.detector, dead};
+  if (result.dead)
+    return result;
+
+  // In no calorimeter: on along the line from the entry, past the gap.
+  const Vec3 way = point - entry;
+  const double entry_u = dot(plane.u_axis, entry);
+  const double entry_v = dot(plane.v_axis, entry);
+  const auto leaves = [](double from, double to, double low, double high) {
+    return to > high ? (high - from) / (to - from) : to < low ? (low - from) / (to - from) : 1.;
+  };
+  const double leave = std::clamp(
+      std::min(leaves(entry_u, u, plane.u_min_mm, plane.u_max_mm), leaves(entry_v, v, plane.v_min_mm, plane.v_max_mm)),
+      0., 1.);
+  if (leave == 1.)
+    return result;
+  for (std::size_t s = 0; s < m_stacks.size(); ++s) {
+    const auto& stack = m_stacks[s];
+    const double slope = dot(stack.normal, way);
+    if (s == own || !(slope > 0.))
+      continue;
+    const double reach = (stack.face_mm - dot(stack.normal, entry)) / slope; // where the line meets the face
+    if (reach < leave)
+      continue;
+    const PlacedCell found = nearest_in(stack, entry + (reach + 1. - leave) * way);
+    if (found.cell_id != 0)
+      return found;
+    result.dead = result.dead || found.dead;
+  }
+  return result;
 }
 
 } // namespace ddcalogen

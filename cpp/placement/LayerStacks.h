@@ -60,7 +60,9 @@ struct StackEntry {
 struct PlacedCell {
   CellID cell_id = 0;
   std::uint32_t detector = 0;
-  bool dead = false; ///< when cell_id is 0: inside the calorimeter (dead) or not (outside)
+  bool dead = false;  ///< when cell_id is 0: inside the calorimeter (dead) or not (outside)
+  bool moved = false; ///< the cell is in another stack than asked for, at `position_mm`
+  Vec3 position_mm{}; ///< global; only when moved
 };
 
 /// The stacks of one calorimeter. Immutable and safe to share between threads.
@@ -78,17 +80,15 @@ public:
   /// Finds the stack whose face, or flank for a late entry, the particle crosses at `position_mm` (tolerance 1 mm).
   StackEntry find_entry(const Vec3& position_mm, const Vec3& direction) const;
 
-  /// Cell at a point of the given stack's plane; where the plane has none there, the plane of another stack that is
-  /// nearest to that point in space (neighbouring stave, endcap).
-  PlacedCell place(std::size_t stack, const StackPlane& plane, double u_mm, double v_mm) const {
-    const CellID cell = m_surfaces->locate_in_plane(plane.plane, u_mm, v_mm);
-    if (cell != 0) [[likely]]
-      return {cell, plane.detector, false};
-    return place_elsewhere(stack, plane, u_mm, v_mm);
-  }
+  /// For a point of the given stack's plane where that plane has no cell: the plane of another stack that is nearest to
+  /// that point in space (neighbouring stave); and for a point that has left the stack sideways into an empty gap, the
+  /// point as far behind the next stack's face as it is behind the edge of this one, on the straight line from the
+  /// shower's entry (barrel to endcap).
+  PlacedCell place_elsewhere(std::size_t stack, const StackPlane& plane, double u_mm, double v_mm,
+                             const Vec3& entry_mm) const;
 
 private:
-  PlacedCell place_elsewhere(std::size_t stack, const StackPlane& plane, double u_mm, double v_mm) const;
+  PlacedCell nearest_in(const LayerStack& stack, const Vec3& point_mm) const;
   bool near_sensitive(const StackPlane& plane, double u_mm, double v_mm) const;
 
   std::shared_ptr<const SensitiveSurfaces> m_surfaces;

@@ -57,30 +57,32 @@ public:
   /// flight at the speed of light.
   void deposit(const Projection& p, double x, double y, double energy, double delay_ns, CellAccumulator& cells,
                EnergyAccount& account) const {
-    book(m_stacks.place(m_shower.entry.stack, *p.plane, p.u(x, y), p.v(x, y)), p, x, y, energy, delay_ns, cells,
-         account);
-  }
-
-  void book(const PlacedCell& placed, const Projection& p, double x, double y, double energy, double delay_ns,
-            CellAccumulator& cells, EnergyAccount& account) const {
-    if (placed.cell_id == 0) {
-      if (placed.dead) {
-        account.dead_gev += energy;
-        ++account.spots_dead;
-      } else {
-        account.outside_gev += energy;
-        ++account.spots_outside;
-      }
+    const double u = p.u(x, y);
+    const double v = p.v(x, y);
+    const CellID cell = m_stacks.surfaces().locate_in_plane(p.plane->plane, u, v);
+    if (cell != 0) [[likely]] {
+      book(cell, p, x, y, energy, delay_ns, cells, account);
       return;
     }
-    const double px = x + p.shift_x;
-    const double py = y + p.shift_y;
-    const Vec3 position =
-        m_shower.particle.position_mm + px * m_stack.x_axis + py * m_stack.y_axis + p.depth_mm * m_stack.normal;
-    const double delay =
-        delay_ns >= 0. ? delay_ns : std::sqrt(px * px + py * py + p.depth_mm * p.depth_mm) / kLight_mm_per_ns;
-    account.placed_gev += energy;
-    cells.add(placed.cell_id, placed.detector, energy, m_shower.particle.time_ns + delay, position);
+    const Vec3& entry = m_shower.particle.position_mm;
+    const PlacedCell placed = m_stacks.place_elsewhere(m_shower.entry.stack, *p.plane, u, v, entry);
+    if (placed.cell_id != 0) {
+      add(placed.cell_id, placed.detector, placed.position_mm, energy, delay_ns, cells, account);
+    } else if (placed.dead) {
+      account.dead_gev += energy;
+      ++account.spots_dead;
+    } else {
+      account.outside_gev += energy;
+      ++account.spots_outside;
+    }
+  }
+
+  /// Books energy in a cell of the projection's own plane.
+  void book(CellID cell, const Projection& p, double x, double y, double energy, double delay_ns,
+            CellAccumulator& cells, EnergyAccount& account) const {
+    const Vec3 position = m_shower.particle.position_mm + (x + p.shift_x) * m_stack.x_axis +
+                          (y + p.shift_y) * m_stack.y_axis + p.depth_mm * m_stack.normal;
+    add(cell, p.plane->detector, position, energy, delay_ns, cells, account);
   }
 
   /// Shares `energy`, spread evenly over the rectangle [x0, x0 + width] x [y0, y0 + width], among the cells it covers.
@@ -112,6 +114,13 @@ public:
   }
 
 private:
+  void add(CellID cell, std::uint32_t detector, const Vec3& position, double energy, double delay_ns,
+           CellAccumulator& cells, EnergyAccount& account) const {
+    const double delay = delay_ns >= 0. ? delay_ns : norm(position - m_shower.particle.position_mm) / kLight_mm_per_ns;
+    account.placed_gev += energy;
+    cells.add(cell, detector, energy, m_shower.particle.time_ns + delay, position);
+  }
+
   static constexpr std::size_t kSamples = 5;
   static constexpr double kNegligible = 1e-12;
   static constexpr double kInside_mm = 1e-7; ///< step off a border, so that a point lies in one cell only
@@ -156,7 +165,7 @@ private:
           const double mid_v = 0.5 * (v + v_next) - p.v0;
           const double x = mid_u * p.plane->xu + mid_v * p.plane->xv - p.shift_x;
           const double y = mid_u * p.plane->yu + mid_v * p.plane->yv - p.shift_y;
-          book({cell.cell, p.plane->detector, false}, p, x, y, part, -1., cells, account);
+          book(cell.cell, p, x, y, part, -1., cells, account);
           left -= part;
           v = v_next;
         }

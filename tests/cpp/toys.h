@@ -18,7 +18,7 @@ constexpr double kHalf = 100.; // mm half size of each of the two modules
 constexpr double kGap = 4.;    // mm between the modules
 
 /// A box calorimeter: two barrel faces at +x and -y, each of two modules side by side in z, cells of 5 mm.
-inline std::shared_ptr<const SensitiveSurfaces> surfaces() {
+inline DetectorTable barrel_table() {
   DetectorTable table;
   table.name = "ToyBarrel";
   table.readout = "ToyHits";
@@ -44,7 +44,11 @@ inline std::shared_ptr<const SensitiveSurfaces> surfaces() {
         table.solid.push_back(0);
         table.translation_mm.push_back(stave == 0 ? Vec3{depth, 0., z} : Vec3{0., -depth, z});
       }
-  return std::make_shared<SensitiveSurfaces>(std::vector<DetectorTable>{table});
+  return table;
+}
+
+inline std::shared_ptr<const SensitiveSurfaces> surfaces() {
+  return std::make_shared<SensitiveSurfaces>(std::vector<DetectorTable>{barrel_table()});
 }
 
 inline std::shared_ptr<const LayerStacks> stacks() {

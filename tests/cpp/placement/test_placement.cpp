@@ -196,3 +196,50 @@ TEST(Placer, GridMethodsCloseTheAccount) {
     EXPECT_GT(a.outside_gev, 0.);
   }
 }
+
+namespace {
+
+/// The toy barrel with an endcap at z = 260 mm, which leaves an empty gap of 58 mm behind the barrel's edge.
+std::shared_ptr<const LayerStacks> barrel_and_endcap() {
+  auto barrel = toys::barrel_table();
+  DetectorTable endcap = barrel;
+  endcap.name = "ToyEndcap";
+  endcap.volume_id.clear();
+  endcap.rotation.clear();
+  endcap.solid.clear();
+  endcap.translation_mm.clear();
+  endcap.rotations = {{1., 0., 0., 0., 1., 0., 0., 0., 1.}};
+  const CellIDEncoding encoding(endcap.encoding);
+  for (unsigned layer = 0; layer < toys::kLayers; ++layer) {
+    endcap.volume_id.push_back(encoding.set(encoding.set(0, "system", 10), "layer", layer));
+    endcap.rotation.push_back(0);
+    endcap.solid.push_back(0);
+    endcap.translation_mm.push_back({kFace + 30., 0., 265. + 10. * layer});
+  }
+  const auto surfaces = std::make_shared<SensitiveSurfaces>(std::vector<DetectorTable>{barrel, endcap});
+  return std::make_shared<LayerStacks>(
+      surfaces, std::vector<StackGroup>{{{{"ToyBarrel", {}}}, kFace}, {{{"ToyEndcap", {}}}, 260.}});
+}
+
+} // namespace
+
+TEST(Placer, ShowerLeavingTheBarrelGoesOnInTheEndcap) {
+  const auto stacks = barrel_and_endcap();
+  const Placer placer(stacks);
+  // 45 degrees towards +z, entering 12 mm before the barrel's edge at z = 202
+  const auto particle = at({kFace, 1., 190.}, {1., 0., 1.});
+  const auto entry = stacks->find_entry(particle.position_mm, particle.direction);
+  ASSERT_EQ(entry.decision, GuardDecision::Accepted);
+  // on the axis in layer 4, depth 45: z = 235, 33 mm behind the edge, in the gap -> 33 mm behind the endcap's face
+  const std::vector<float> spots{-45.F, 0.F, 4.F, 1.F};
+  CellAccumulator cells;
+  CellDeposits out;
+  const auto account = placer.place({particle, entry, &kDepths}, SpotView{spots.data(), 1, 4}, cells, out);
+  ASSERT_EQ(out.size(), 1U);
+  EXPECT_EQ(stacks->surfaces().detectors()[out.detector[0]].name, "ToyEndcap");
+  EXPECT_DOUBLE_EQ(account.placed_gev, 1.);
+  // face 260 + 33 = 293; nearest plane is at 295; the line reaches z = 293 at x = kFace + 103
+  EXPECT_NEAR(out.spot_z_mm[0], 295., 1e-3);
+  EXPECT_NEAR(out.spot_x_mm[0], kFace + 103., 1e-3);
+  EXPECT_EQ(out.cell_id[0], stacks->surfaces().locate({kFace + 103., 1., 295.}));
+}

@@ -77,6 +77,7 @@ class CalorimeterEntries:
     -1 = none;
     position_mm, momentum_gev, normal: float64 [N,3]; normal is the unit normal of the face, into the calorimeter;
     time_ns (vertex time + path / velocity), path_mm, mass_gev, charge (e): float64 [N];
+    kinetic_energy_gev: float64 [N], the same at vertex and entry, and given for every particle;
     cos_angle: float64 [N], cosine of the angle between momentum and normal.
     Where the status is BEAM_HOLE or GAP, position, momentum, time and path are those where it leaves; normal and
     cos_angle need a face. Numbers that do not exist are NaN.
@@ -93,6 +94,7 @@ class CalorimeterEntries:
     time_ns: Floats
     path_mm: Floats
     mass_gev: Floats
+    kinetic_energy_gev: Floats
     charge: Floats
     cos_angle: Floats
 
@@ -108,13 +110,6 @@ class CalorimeterEntries:
     def direction(self) -> Floats:
         """Unit vector of the momentum at entry, float64 [N,3]."""
         return np.asarray(self.momentum_gev / np.sqrt((self.momentum_gev**2).sum(axis=1, keepdims=True)))
-
-    @property
-    def kinetic_energy_gev(self) -> Floats:
-        """Kinetic energy at entry, GeV, float64 [N]."""
-        squared = (self.momentum_gev**2).sum(axis=1)
-        total = np.sqrt(squared + self.mass_gev**2)
-        return np.asarray(squared / (total + self.mass_gev))  # no cancellation for slow particles
 
 
 def transport(
@@ -198,6 +193,7 @@ def transport(
         time_ns=start_ns + path * inverse_speed,
         path_mm=path,
         mass_gev=mass,
+        kinetic_energy_gev=p * p / (np.hypot(p, mass) + np.where(moving, mass, 1.0)),  # no cancellation for slow ones
         charge=charge,
         cos_angle=(direction * normal).sum(axis=1),
     )

@@ -183,7 +183,9 @@ def test_entry_agrees_with_an_integration_of_the_motion(
     times = np.linspace(0.0, entries.time_ns[0] - 3.0, 4000)
     positions, momenta_then = follow(momentum, charge, mass, vertex, tesla, times)
     np.testing.assert_allclose(entries.position_mm[0], positions[-1], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(entries.momentum_gev[0], momenta_then[-1], rtol=0, atol=1e-9 * np.linalg.norm(momentum))
+    np.testing.assert_allclose(
+        entries.momentum_gev[0], momenta_then[-1], rtol=0, atol=1e-9 * float(np.linalg.norm(momentum))
+    )
     step = entries.path_mm[0] / (len(times) - 1)
     before = outside_of_tracker(positions[:-1])
     if entries.face[0] == BARREL:  # nothing was met before
@@ -318,7 +320,7 @@ def test_the_way_back_leads_to_the_vertex(
         -there.momentum_gev[0], -charge, ELECTRON_GEV, there.position_mm[0], 3.5, np.linspace(0.0, there.time_ns[0], 3)
     )
     np.testing.assert_allclose(back[-1], vertex, atol=1e-5)
-    np.testing.assert_allclose(momenta_then[-1], -momentum, atol=1e-8 * np.linalg.norm(momentum))
+    np.testing.assert_allclose(momenta_then[-1], -momentum, atol=1e-8 * float(np.linalg.norm(momentum)))
 
 
 @settings(max_examples=50, deadline=None)
@@ -397,11 +399,16 @@ def test_end_faces_behind_the_first_are_tried_next() -> None:
 
 @pytest.mark.parametrize("pdg", [12, -14, 16, 1000022])
 def test_invisible_particles(ecal: Geometry, pdg: int) -> None:
-    assert status_of(shoot(ecal, [1.0, 2.0, 3.0], charge=0.0, pdg=pdg, mass=0.0)) is EntryStatus.INVISIBLE
+    entries = shoot(ecal, [1.0, 2.0, 2.0], charge=0.0, pdg=pdg, mass=0.0)
+    assert status_of(entries) is EntryStatus.INVISIBLE
+    assert entries.kinetic_energy_gev[0] == pytest.approx(3.0)
+    assert np.isnan(entries.position_mm).all()
 
 
 def test_particles_at_rest_and_behind_the_face(ecal: Geometry) -> None:
-    assert status_of(shoot(ecal, [0.0, 0.0, 0.0])) is EntryStatus.AT_REST
+    at_rest = shoot(ecal, [0.0, 0.0, 0.0])
+    assert status_of(at_rest) is EntryStatus.AT_REST
+    assert at_rest.kinetic_energy_gev[0] == 0.0
     for vertex in ([1900.0, 0.0, 0.0], [0.0, 0.0, -2500.0], [0.0, 1804.9, 100.0]):
         entries = shoot(ecal, [-1.0, -1.0, 1.0], vertex=vertex)
         assert status_of(entries) is EntryStatus.OUTSIDE
@@ -421,7 +428,7 @@ def test_vertex_on_the_face(ecal: Geometry) -> None:
 
 
 def test_particles_that_decay_on_the_way(ecal: Geometry) -> None:
-    kaon = {"charge": 0.0, "pdg": 310, "mass": 0.497611}  # c tau = 26.8 mm
+    kaon: dict[str, Any] = {"charge": 0.0, "pdg": 310, "mass": 0.497611}  # c tau = 26.8 mm
     assert status_of(shoot(ecal, [5.0, 0.0, 0.0], **kaon)) is EntryStatus.DECAYS
     assert status_of(shoot(ecal, [60.0, 0.0, 0.0], **kaon)) is EntryStatus.ENTERED
     assert status_of(shoot(ecal, [5.0, 0.0, 0.0], charge=0.0, pdg=130, mass=0.497611)) is EntryStatus.ENTERED

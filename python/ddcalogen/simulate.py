@@ -28,7 +28,7 @@ from ddcalogen.edm4hep import (
     Writer,
 )
 from ddcalogen.engine import GUARD_DECISIONS, SHOWER_STATUSES, Account, Generator, IncidentParticles, Showers
-from ddcalogen.errors import ConfigurationError
+from ddcalogen.errors import ConfigurationError, InputError
 from ddcalogen.geometry import Geometry
 from ddcalogen.sources import CalorimeterEntries, EntryStatus, GeneratorEvent, transport
 
@@ -173,8 +173,17 @@ class Simulator:
         """Give back every event, in order, with hits added and its particles marked; bounded memory."""
         chunk: list[tuple[GeneratorEvent, CalorimeterEntries]] = []
         waiting = 0
+        seen: set[int] = set()
         clock = time.perf_counter()
         for event in events:
+            if event.event_number in seen:
+                raise InputError(
+                    "two events have the same number, so their showers would share their noise",
+                    found=f"event number {event.event_number} twice",
+                    expected="different numbers",
+                    remedy="Number the events by their place in the file: --renumber.",
+                )
+            seen.add(event.event_number)
             self.summary.spend("read", time.perf_counter() - clock)
             clock = time.perf_counter()
             entries = transport(event, self.geometry, detectors=self._face_detectors)
@@ -244,8 +253,7 @@ class Simulator:
 
         for _, entries in chunk:
             s.particles += len(entries)
-            # particles without an entry have no kinetic energy there
-            energy = np.nan_to_num(entries.kinetic_energy_gev)
+            energy = entries.kinetic_energy_gev
             for entry_status, fate in _FATES.items():
                 mine = entries.status == entry_status
                 book(f"not simulated: {fate}", int(mine.sum()), float(energy[mine].sum()))

@@ -112,6 +112,29 @@ class TestSimulate:
             for name, hits in a.calorimeter_hits.items():
                 np.testing.assert_array_equal(hits.cell_id, b.calorimeter_hits[name].cell_id)
 
+    def test_joined_files_need_new_numbers(self, tmp_path: Path) -> None:
+        import gzip
+
+        with gzip.open(ZH_EVENTS, "rt") as file:
+            lines = []
+            for line in file:
+                if line.startswith("E 1 "):
+                    break
+                lines.append(line)
+        first = next(i for i, line in enumerate(lines) if line.startswith("E "))
+        joined = tmp_path / "joined.hepmc3"
+        joined.write_text("".join(lines + lines[first:]) + "HepMC::Asciiv3-END_EVENT_LISTING\n")
+        out = tmp_path / "out.root"
+        failed(run("simulate", joined, "-o", out), "same number", "--renumber")
+        assert not out.exists()
+        assert run("simulate", joined, "--renumber", "-o", out).returncode == 0
+        a, b = Reader(out)
+        assert (a.event_number, b.event_number) == (0, 1)
+        assert any(
+            not np.array_equal(hits.energy_gev, b.calorimeter_hits[name].energy_gev)
+            for name, hits in a.calorimeter_hits.items()
+        )
+
     def test_no_events(self, tmp_path: Path) -> None:
         result = run("simulate", "-n", 0, "-o", tmp_path / "none.root")
         assert result.returncode == 0, result.stderr

@@ -7,8 +7,9 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -62,7 +63,7 @@ def generators_from_options(
     ]
 
 
-def _events(path: Path, skip: int, number: int | None) -> Iterator[GeneratorEvent]:
+def _events(path: Path, skip: int, number: int | None, renumber: bool) -> Iterator[GeneratorEvent]:
     from ddcalogen.sources import read_edm4hep, read_hepmc3
 
     if not path.is_file():
@@ -72,9 +73,11 @@ def _events(path: Path, skip: int, number: int | None) -> Iterator[GeneratorEven
             expected="a HepMC3 or EDM4hep file",
             remedy="Check the path, or leave it out to use the particle gun (--particle, --energy).",
         )
-    events = read_edm4hep(path) if path.suffix == ".root" else read_hepmc3(path)
+    events: Iterator[GeneratorEvent] = iter(read_edm4hep(path) if path.suffix == ".root" else read_hepmc3(path))
+    if renumber:
+        events = (replace(event, event_number=place) for place, event in enumerate(events))
     stop = None if number is None else skip + number
-    return itertools.islice(iter(events), skip, stop)
+    return itertools.islice(events, skip, stop)
 
 
 def simulate(
@@ -103,6 +106,9 @@ def simulate(
         typer.Option("-n", "--events", min=0, help="Events to simulate. [default: all of the file; gun: 10]"),
     ] = None,
     skip: Annotated[int, typer.Option(min=0, help="Events of the file to leave out first.")] = 0,
+    renumber: Annotated[
+        bool, typer.Option("--renumber", help="Number events by their place in the file, from 0 (joined files).")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Run seed. The same seed gives the same cells, bit for bit.")] = 1,
     particle: Annotated[str, typer.Option(help="Gun: particle name or PDG code.", rich_help_panel="Gun")] = "gamma",
     energy: Annotated[
@@ -120,7 +126,9 @@ def simulate(
         str | None, typer.Option(help="Gun: its cosine instead, as --energy.", rich_help_panel="Gun")
     ] = None,
     phi: Annotated[str, typer.Option(help="Gun: azimuth in degrees, as --energy.", rich_help_panel="Gun")] = "0:360",
-    position: Annotated[str, typer.Option(help="Gun: origin x,y,z in mm.", rich_help_panel="Gun")] = "0,0,0",
+    position: Annotated[
+        str, typer.Option(help="Gun: origin x,y,z in mm; LOW:HIGH for a box.", rich_help_panel="Gun")
+    ] = "0,0,0",
     multiplicity: Annotated[int, typer.Option(min=1, help="Gun: particles per event.", rich_help_panel="Gun")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Showers per network call.", rich_help_panel="Running")] = 64,
     threads: Annotated[int, typer.Option(min=1, help="Network calls at once.", rich_help_panel="Running")] = 1,
@@ -178,13 +186,21 @@ def simulate(
         grid_method=options["grid_method"],  # type: ignore[arg-type]
     )
     if events is not None:
-        source = _events(events, skip, number)
+        source = _events(events, skip, number, renumber)
         total = number
     else:
         from ddcalogen.sources import GunConfig, ParticleGun
 
         total = _GUN_EVENTS if number is None else number
-        config = GunConfig.parse(**_gun_options(particle, energy, theta, cos_theta, phi, position, multiplicity))
+        config = GunConfig.parse(
+            particle=particle,
+            energy_gev=energy,
+            theta_deg=theta,
+            cos_theta=cos_theta,
+            phi_deg=phi,
+            position_mm=position,
+            multiplicity=multiplicity,
+        )
         source = ParticleGun(config, seed=seed).events(total, first=skip)
     if plot is not None:
         from ddcalogen.plots import check_picture_name
@@ -267,23 +283,3 @@ def summary_table(summary: RunSummary, wall_seconds: float) -> Table:
     if busy > 0:
         table.add_row("  showers per second (noise + network + placement)", f"{summary.showers / busy:.0f}", "")
     return table
-
-
-def _gun_options(
-    particle: str, energy: str, theta: str | None, cos_theta: str | None, phi: str, position: str, multiplicity: int
-) -> dict[str, Any]:
-    try:
-        point = tuple(float(x) for x in position.split(","))
-    except ValueError:
-        point = ()
-    if len(point) != 3:
-        raise ConfigurationError("option --position cannot be read", found=repr(position), expected="x,y,z in mm")
-    return {
-        "particle": particle,
-        "energy_gev": energy,
-        "theta_deg": theta,
-        "cos_theta": cos_theta,
-        "phi_deg": phi,
-        "position_mm": point,
-        "multiplicity": multiplicity,
-    }

@@ -261,8 +261,7 @@ void register_geometry(py::module_& m) {
           py::arg("solid"), py::arg("rotation"), py::arg("translation_mm"))
       .def_property_readonly("bounds_mm",
                              [](const Solid& s) { return std::pair(triple(s.bounds().low), triple(s.bounds().high)); })
-      .def(
-          "contains", [](const Solid& s, const Triple& p) { return s.outside(vec(p)) <= 0.; }, py::arg("point_mm"));
+      .def("contains", [](const Solid& s, const Triple& p) { return s.outside(vec(p)) <= 0.; }, py::arg("point_mm"));
 
   py::class_<CartesianGridXY>(m, "CartesianGridXY")
       .def(py::init([](std::string x, std::string y, double sx, double sy, double ox, double oy) {

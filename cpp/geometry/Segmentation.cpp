@@ -10,7 +10,9 @@ namespace ddcalogen {
 
 namespace {
 
-template <class... Callables> struct Overloaded : Callables... { using Callables::operator()...; };
+template <class... Callables> struct Overloaded : Callables... {
+  using Callables::operator()...;
+};
 template <class... Callables> Overloaded(Callables...) -> Overloaded<Callables...>;
 
 GridAxis axis(const BitField& field, double size, double offset, bool from_corner) {

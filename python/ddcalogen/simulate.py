@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 the DDCaloGen authors
 # SPDX-License-Identifier: Apache-2.0
-"""The Geant4-free host: events -> calorimeter faces -> generated showers -> EDM4hep events."""
+"""The Geant4-free host: events -> calorimeter faces -> generated showers -> EDM4hep events.
+
+Events with recorded calorimeter entries (`ddcalogen.entries`) start from these instead.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,12 @@ from ddcalogen.edm4hep import (
     Writer,
 )
 from ddcalogen.engine import GUARD_DECISIONS, SHOWER_STATUSES, Account, Generator, IncidentParticles, Showers
+from ddcalogen.entries import ENTRIES_COLLECTION, incident_particles
 from ddcalogen.errors import ConfigurationError, InputError
 from ddcalogen.geometry import Geometry
 from ddcalogen.sources import CalorimeterEntries, EntryStatus, GeneratorEvent, transport
 
-__all__ = ["RunSummary", "Simulator", "collections_of"]
+__all__ = ["RunSummary", "Simulator", "add_hits", "collections_of", "output_writer"]
 
 _FATES = {
     EntryStatus.BEAM_HOLE: "leaves through the beam hole",
@@ -45,6 +49,19 @@ _FATES = {
 }
 _PDG_NOT_COVERED = GUARD_DECISIONS.index("particle type not covered")
 _HANDLED = int(SimulatorStatus.HANDLED_BY_FAST_SIM | SimulatorStatus.STOPPED | SimulatorStatus.DECAYED_IN_CALORIMETER)
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrivals:
+    """An event and its particles at the calorimeters.
+
+    `link` int32 [N]: the MCParticle that stands for each, -1 for none. `entries` is None when they were recorded.
+    """
+
+    event: Event
+    particles: IncidentParticles
+    link: npt.NDArray[np.int32]
+    entries: CalorimeterEntries | None
 
 
 @dataclass
@@ -170,8 +187,11 @@ class Simulator:
         return self.summary
 
     def simulate(self, events: Iterable[GeneratorEvent]) -> Iterator[Event]:
-        """Give back every event, in order, with hits added and its particles marked; bounded memory."""
-        chunk: list[tuple[GeneratorEvent, CalorimeterEntries]] = []
+        """Give back every event, in order, with hits added and its particles marked; bounded memory.
+
+        Recorded calorimeter entries are used up: the events given back do not have them.
+        """
+        chunk: list[_Arrivals] = []
         waiting = 0
         seen: set[int] = set()
         clock = time.perf_counter()
@@ -186,10 +206,9 @@ class Simulator:
             seen.add(event.event_number)
             self.summary.spend("read", time.perf_counter() - clock)
             clock = time.perf_counter()
-            entries = transport(event, self.geometry, detectors=self._face_detectors)
+            chunk.append(self._arrive(event))
             self.summary.spend("transport", time.perf_counter() - clock)
-            chunk.append((event, entries))
-            waiting += len(entries)
+            waiting += len(chunk[-1].particles)
             if waiting >= self.chunk_particles:
                 yield from self._simulate_chunk(chunk)
                 chunk, waiting = [], 0
@@ -199,8 +218,28 @@ class Simulator:
 
     # ------------------------------------------------------------------------------------------------- one chunk
 
-    def _simulate_chunk(self, chunk: list[tuple[GeneratorEvent, CalorimeterEntries]]) -> list[Event]:
-        particles, slot = _incident_particles(chunk)
+    def _arrive(self, event: Event) -> _Arrivals:
+        recorded = event.tracker_hits.get(ENTRIES_COLLECTION)
+        if recorded is not None:
+            return _Arrivals(event, incident_particles(recorded, event.event_number), recorded.particle, None)
+        entries = transport(event, self.geometry, detectors=self._face_detectors)
+        entered = entries.entered
+        link = entries.particle[entered]
+        particles = IncidentParticles(
+            pdg=entries.pdg[entered],
+            energy_gev=entries.kinetic_energy_gev[entered],
+            position_mm=entries.position_mm[entered],
+            direction=entries.direction[entered],
+            time_ns=entries.time_ns[entered],
+            event=np.full(len(link), event.event_number, np.uint64),
+            particle=link.astype(np.uint32),
+        )
+        return _Arrivals(event, particles, link, entries)
+
+    def _simulate_chunk(self, chunk: list[_Arrivals]) -> list[Event]:
+        particles = IncidentParticles.concatenate([arrivals.particles for arrivals in chunk])
+        link = np.concatenate([arrivals.link for arrivals in chunk])
+        slot = np.concatenate([np.full(len(arrivals.particles), n, np.int64) for n, arrivals in enumerate(chunk)])
         start = time.perf_counter()
         parts: list[tuple[npt.NDArray[np.int64], Showers]] = []
         guard = np.full(len(particles), _PDG_NOT_COVERED, np.uint8)
@@ -223,14 +262,22 @@ class Simulator:
         self.summary.spend("showers", time.perf_counter() - start)
         start = time.perf_counter()
         self._count(chunk, particles, guard, status, taken_by)
-        hits = self._hits(len(chunk), particles, slot, parts)
+        hits = self._hits(len(chunk), particles, link, slot, parts)
         done = (guard == 0) & (status == 0)
         events = []
-        for number, (event, entries) in enumerate(chunk):
-            mine = slot == number
-            handled = particles.particle[mine & done].astype(np.int64)
+        for number, arrivals in enumerate(chunk):
+            event, added = arrivals.event, hits[number]
+            handled = link[(slot == number) & done]
             events.append(
-                replace(event, particles=_with_truth(event.particles, entries, handled), calorimeter_hits=hits[number])
+                replace(
+                    event,
+                    particles=_with_truth(event.particles, arrivals.entries, handled[handled >= 0]),
+                    calorimeter_hits={
+                        **event.calorimeter_hits,
+                        **{n: add_hits(event.calorimeter_hits.get(n), h) for n, h in added.items()},
+                    },
+                    tracker_hits={n: h for n, h in event.tracker_hits.items() if n != ENTRIES_COLLECTION},
+                )
             )
         self.summary.events += len(chunk)
         self.summary.spend("collect", time.perf_counter() - start)
@@ -238,7 +285,7 @@ class Simulator:
 
     def _count(
         self,
-        chunk: list[tuple[GeneratorEvent, CalorimeterEntries]],
+        chunk: list[_Arrivals],
         particles: IncidentParticles,
         guard: npt.NDArray[np.uint8],
         status: npt.NDArray[np.uint8],
@@ -251,7 +298,11 @@ class Simulator:
                 s.fates[fate] += number
                 s.fate_energy_gev[fate] = s.fate_energy_gev.get(fate, 0.0) + energy_gev
 
-        for _, entries in chunk:
+        for arrivals in chunk:
+            entries = arrivals.entries
+            if entries is None:
+                s.particles += len(arrivals.particles)
+                continue
             s.particles += len(entries)
             energy = entries.kinetic_energy_gev
             for entry_status, fate in _FATES.items():
@@ -272,6 +323,7 @@ class Simulator:
         self,
         events: int,
         particles: IncidentParticles,
+        link: npt.NDArray[np.int32],
         slot: npt.NDArray[np.int64],
         parts: list[tuple[npt.NDArray[np.int64], Showers]],
     ) -> list[dict[str, CalorimeterHits]]:
@@ -310,7 +362,7 @@ class Simulator:
                 position_mm=centre[low:high].astype(np.float32),
                 contribution_offsets=ends[low : high + 1] - a,
                 contributions=Contributions(
-                    particle=particles.particle[index[a:b]].astype(np.int32),
+                    particle=link[index[a:b]],
                     pdg=particles.pdg[index[a:b]],
                     energy_gev=energy[a:b],
                     time_ns=time_ns[a:b],
@@ -323,30 +375,56 @@ class Simulator:
         return out
 
 
-def _incident_particles(
-    chunk: list[tuple[GeneratorEvent, CalorimeterEntries]],
-) -> tuple[IncidentParticles, npt.NDArray[np.int64]]:
-    """Particles that meet a face, and for each the place of its event in the chunk."""
-    columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in IncidentParticles.__dataclass_fields__}
-    slots = []
-    for number, (event, entries) in enumerate(chunk):
-        entered = entries.entered
-        columns["pdg"].append(entries.pdg[entered])
-        columns["energy_gev"].append(entries.kinetic_energy_gev[entered])
-        columns["position_mm"].append(entries.position_mm[entered])
-        columns["direction"].append(entries.direction[entered])
-        columns["time_ns"].append(entries.time_ns[entered])
-        columns["event"].append(np.full(int(entered.sum()), event.event_number, np.uint64))
-        columns["particle"].append(entries.particle[entered].astype(np.uint32))
-        slots.append(np.full(int(entered.sum()), number, np.int64))
-    return IncidentParticles(**{k: np.concatenate(v) for k, v in columns.items()}), np.concatenate(slots)
+def add_hits(old: CalorimeterHits | None, new: CalorimeterHits) -> CalorimeterHits:
+    """Hits of two collections in one: the cells of `old` in their order, then those that only `new` has.
+
+    A cell that both have gets the contributions of both and the sum of their energies.
+    """
+    if old is None or not len(old):
+        return new
+    order = np.argsort(old.cell_id, kind="stable")
+    place = np.searchsorted(old.cell_id, new.cell_id, sorter=order).clip(max=len(old) - 1)
+    known = old.cell_id[order[place]] == new.cell_id
+    # the hit of the result to which each hit of `new` belongs
+    target = np.where(known, order[place], len(old) + np.cumsum(~known) - 1)
+    energy = np.concatenate([old.energy_gev.astype(np.float64), np.zeros(int((~known).sum()))])
+    np.add.at(energy, target, new.energy_gev.astype(np.float64))
+    sizes = np.concatenate([np.diff(old.contribution_offsets), np.zeros(len(energy) - len(old), np.int64)])
+    np.add.at(sizes, target, np.diff(new.contribution_offsets))
+    owner = np.concatenate(
+        [
+            np.repeat(np.arange(len(old), dtype=np.int64), np.diff(old.contribution_offsets)),
+            np.repeat(target.astype(np.int64), np.diff(new.contribution_offsets)),
+        ]
+    )
+    by_hit = np.argsort(owner, kind="stable")
+    return CalorimeterHits(
+        cell_id=np.concatenate([old.cell_id, new.cell_id[~known]]),
+        energy_gev=energy.astype(np.float32),
+        position_mm=np.concatenate([old.position_mm, new.position_mm[~known]]),
+        contribution_offsets=np.concatenate([[0], np.cumsum(sizes)]),
+        contributions=Contributions(
+            **{
+                column.name: np.concatenate([getattr(h.contributions, column.name) for h in (old, new)])[by_hit]
+                for column in fields(Contributions)
+            }
+        ),
+    )
 
 
-def _with_truth(particles: MCParticles, entries: CalorimeterEntries, handled: npt.NDArray[np.int64]) -> MCParticles:
-    """End points at the calorimeter face; those with a shower marked as ddsim marks particles killed there."""
+def _with_truth(
+    particles: MCParticles, entries: CalorimeterEntries | None, handled: npt.NDArray[np.int32]
+) -> MCParticles:
+    """End points at the calorimeter face; those with a shower marked as ddsim marks particles killed there.
+
+    Where the entries were recorded, the simulation that stopped the particles has told the rest of the truth.
+    """
+    status = particles.simulator_status.copy()
+    if entries is None:
+        status[handled] |= int(SimulatorStatus.HANDLED_BY_FAST_SIM)
+        return replace(particles, simulator_status=status)
     endpoint = particles.endpoint_mm.copy()
     momentum = particles.momentum_at_endpoint_gev.copy()
-    status = particles.simulator_status.copy()
     crossed = np.isfinite(entries.position_mm).all(axis=1)
     endpoint[entries.particle[crossed]] = entries.position_mm[crossed]
     momentum[entries.particle[crossed]] = entries.momentum_gev[crossed]

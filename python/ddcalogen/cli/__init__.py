@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ddcalogen import __version__
-from ddcalogen.cli import bench, geometry, inspect, simulate
+from ddcalogen.cli import bench, fill, geometry, inspect, simulate
 from ddcalogen.cli.console import error_console
 from ddcalogen.errors import DDCaloGenError
 
@@ -28,6 +28,7 @@ app = typer.Typer(
     "Start with [bold]ddcalogen simulate --help[/bold].",
 )
 simulate.register(app)
+fill.register(app)
 inspect.register(app)
 geometry.register(app)
 bench.register(app)

@@ -22,7 +22,7 @@ from ddcalogen.models import DEFAULT_MODEL, find_model
 from ddcalogen.simulate import RunSummary, Simulator, output_writer
 from ddcalogen.sources import GeneratorEvent
 
-__all__ = ["generators_from_options", "register", "summary_table"]
+__all__ = ["choices", "generators_from_options", "register", "summary_table"]
 
 DEFAULT_DETECTOR = "ILD_l5_o1_v02"
 _GUN_EVENTS = 10
@@ -174,7 +174,7 @@ def simulate(
       ddcalogen simulate --particle gamma --energy 10:100 --theta 85:95 -n 1000 -o photons.edm4hep.root
     """
     begin = time.perf_counter()
-    options = _choices(provider=provider, runtime=runtime, grid_method=grid_method, layout=layout)
+    options = choices(provider=provider, runtime=runtime, grid_method=grid_method, layout=layout)
     generators = generators_from_options(
         model or [DEFAULT_MODEL],
         detector,
@@ -231,7 +231,7 @@ def simulate(
         console.print(f"wrote {plot} (event {best[1].event_number})")
 
 
-def _choices(**values: str | None) -> dict[str, str | None]:
+def choices(**values: str | None) -> dict[str, str | None]:
     """Check options that take one of a few words."""
     allowed = {
         "provider": ("cpu", "cuda"),

@@ -99,18 +99,32 @@ def export_dd4hep(
     dd4hep = _import_dd4hep()
     dd4hep.setPrintLevel(dd4hep.PrintLevel.WARNING)
     description = dd4hep.Detector.getInstance()
-    for file in files:
-        try:
-            description.fromXML(str(file.resolve()))
-        except Exception as error:  # whatever C++ exception the loader lets through
+    if int(description.state()) != int(dd4hep.Detector.NOT_READY):
+        raise GeometryError(
+            "DD4hep already holds a detector in this process, and can hold only one",
+            found=str(description.header().name()),
+            remedy="Export that one with export_description, or start a new process.",
+        )
+    try:
+        for file in files:
+            try:
+                description.fromXML(str(file.resolve()))
+            except Exception as error:  # whatever C++ exception the loader lets through
+                raise GeometryError(
+                    f"DD4hep cannot load {file}",
+                    found=str(error).strip(),
+                    remedy="Check that the plugins of its detectors are on the library path (listcomponents shows them).",
+                ) from error
+        if int(description.state()) != int(dd4hep.Detector.READY):
             raise GeometryError(
-                f"DD4hep cannot load {file}",
-                found=str(error).strip(),
-                remedy="Check that the plugins of its detectors are on the library path (geoPluginRun, listcomponents).",
-            ) from error
-    return export_description(
-        description, detectors=detectors, name=name, origin="compact file " + ", ".join(file.name for file in files)
-    )
+                "DD4hep did not finish loading " + ", ".join(str(file) for file in files),
+                remedy="After a file that could not be loaded DD4hep needs a new process.",
+            )
+        origin = "compact file " + ", ".join(file.name for file in files)
+        return export_description(description, detectors=detectors, name=name, origin=origin)
+    finally:
+        del description
+        dd4hep.Detector.destroyInstance()
 
 
 def export_description(

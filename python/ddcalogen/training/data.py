@@ -1,0 +1,283 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""Shower data: packed slab files and ``showerdata`` HDF5 files, read through one door, split by shower id.
+
+Both layouts give the same `Showers`: points in the shower frame (x, y in mm in the layer's plane, layer index from 0,
+visible energy in GeV), packed one shower after another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ddcalogen.errors import InputError
+
+__all__ = ["SPLITS", "ShowerFile", "Showers", "Split", "file_sha256", "load_split", "shower_ids", "split_of"]
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+_SPLIT_EDGES = (0.70, 0.80, 1.0)
+"""Upper edges of train, validation and test in the unit interval onto which shower ids are hashed."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Showers:
+    """N showers with P points in all, packed.
+
+    Attributes
+    ----------
+    energy_gev, direction, pdg
+        Incident particles: float32 [N], float32 [N, 3] (unit vectors in the shower frame), int32 [N].
+    offsets
+        int64 [N + 1]; the points of shower i are offsets[i]:offsets[i + 1].
+    x_mm, y_mm, layer, point_energy_gev
+        Points: float32 [P], float32 [P], int16 [P], float32 [P].
+    pitch_mm, grid_rotation_rad
+        Grid on which the points were merged, turned against the shower frame; pitch 0 when the points are on no grid.
+    """
+
+    energy_gev: Floats
+    direction: Floats
+    pdg: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    x_mm: Floats
+    y_mm: Floats
+    layer: NDArray[np.int16]
+    point_energy_gev: Floats
+    pitch_mm: float = 0.0
+    grid_rotation_rad: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.energy_gev)
+
+    @property
+    def shower_of_point(self) -> NDArray[np.int64]:
+        """Index of the shower each point belongs to, int64 [P]."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def layer_energy_gev(self, layers: int) -> NDArray[np.float64]:
+        """Visible energy per layer, float64 [N, layers], GeV."""
+        cell = self.shower_of_point * layers + self.layer
+        energy = np.bincount(cell, self.point_energy_gev, len(self) * layers)
+        return energy.astype(np.float64).reshape(len(self), layers)
+
+    def select(self, keep: NDArray[Any]) -> Showers:
+        """Return the showers named by a boolean mask or by indices."""
+        index = np.flatnonzero(keep) if keep.dtype == bool else np.asarray(keep, np.int64)
+        counts = np.diff(self.offsets)[index]
+        offsets = np.concatenate(([0], np.cumsum(counts)))
+        points = np.repeat(self.offsets[index] - offsets[:-1], counts) + np.arange(offsets[-1])
+        return dataclasses.replace(
+            self,
+            energy_gev=self.energy_gev[index],
+            direction=self.direction[index],
+            pdg=self.pdg[index],
+            offsets=offsets,
+            x_mm=self.x_mm[points],
+            y_mm=self.y_mm[points],
+            layer=self.layer[points],
+            point_energy_gev=self.point_energy_gev[points],
+        )
+
+    @staticmethod
+    def join(parts: Sequence[Showers]) -> Showers:
+        """Join sets of showers that lie on the same grid.
+
+        Raises
+        ------
+        InputError
+            No parts, or parts on different grids.
+        """
+        if not parts:
+            raise InputError("no showers to join")
+        if len({(p.pitch_mm, p.grid_rotation_rad) for p in parts}) != 1:
+            raise InputError(
+                "showers on different grids cannot be joined",
+                found=", ".join(f"{p.pitch_mm} mm at {p.grid_rotation_rad} rad" for p in parts),
+                remedy="Use files made with the same grid.",
+            )
+        counts = np.concatenate([np.diff(p.offsets) for p in parts])
+        return Showers(
+            np.concatenate([p.energy_gev for p in parts]),
+            np.concatenate([p.direction for p in parts]),
+            np.concatenate([p.pdg for p in parts]),
+            np.concatenate(([0], np.cumsum(counts))),
+            np.concatenate([p.x_mm for p in parts]),
+            np.concatenate([p.y_mm for p in parts]),
+            np.concatenate([p.layer for p in parts]),
+            np.concatenate([p.point_energy_gev for p in parts]),
+            parts[0].pitch_mm,
+            parts[0].grid_rotation_rad,
+        )
+
+
+def shower_ids(energy_gev: Floats, direction: Floats, pdg: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """Return the id of each shower: first 8 bytes (big-endian) of the sha256 of pdg, energy and direction.
+
+    The id rests on the incident particle (int32 and float32, little-endian), not on a place in a file, so a shower
+    falls into the same split whichever file or layout it is read from.
+    """
+    columns = np.concatenate([energy_gev[:, None], direction], axis=1).astype("<f4")
+    heads = np.ascontiguousarray(pdg.astype("<i4"))
+    digests = [
+        hashlib.sha256(head.tobytes() + row.tobytes()).digest()[:8] for head, row in zip(heads, columns, strict=True)
+    ]
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
+
+
+def split_of(ids: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return 0 (train, 70 %), 1 (validation, 10 %) or 2 (test, 20 %) for each shower id."""
+    return np.searchsorted(_SPLIT_EDGES, ids / 2.0**64, side="right").clip(max=2)
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the sha256 (hexadecimal) of a file."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class ShowerFile:
+    """A shower file of either layout; the incident particles are in memory, points are read when asked for.
+
+    Parameters
+    ----------
+    path
+        Packed slab file or ``showerdata`` file.
+    calorimeter
+        Group of a slab file, "ecal" or "hcal".
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is of neither layout, or holds values that make no sense.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], calorimeter: str = "ecal") -> None:
+        self.path = Path(path)
+        self.calorimeter = calorimeter
+        try:
+            with h5py.File(self.path) as file:
+                if "showers" in file:
+                    self.layout: Literal["slab", "showerdata"] = "showerdata"
+                    energy, direction, pdg = file["energies"][:, 0], file["directions"][:], file["pdg"][:]
+                elif calorimeter in file and "incident_energy_gev" in file:
+                    self.layout = "slab"
+                    energy, direction, pdg = file["incident_energy_gev"][:], file["direction"][:], file["pdg"][:]
+                    self._offsets: NDArray[np.int64] = file[calorimeter]["offsets"][:].astype(np.int64)
+                    self._pitch_mm = float(file[calorimeter].attrs["pitch_mm"])
+                    self._rotation_rad = float(file[calorimeter].attrs["grid_rotation_rad"])
+                else:
+                    raise InputError(
+                        "the file is of no known shower layout",
+                        found=f"{self.path} with {', '.join(file) or 'nothing in it'}",
+                        expected=f"a showerdata file, or a slab file with a group '{calorimeter}'",
+                    )
+        except (OSError, KeyError, ValueError, IndexError) as error:
+            raise InputError("the shower file cannot be read", found=f"{self.path}: {error}") from error
+        self.energy_gev: Floats = energy.astype(np.float32)
+        self.direction: Floats = direction.astype(np.float32)
+        self.pdg: NDArray[np.int32] = pdg.astype(np.int32)
+        n = len(self.energy_gev)
+        norm = np.linalg.norm(self.direction, axis=1) if self.direction.shape == (n, 3) else np.zeros(n)
+        if (
+            self.pdg.shape != (n,)
+            or not np.all(np.isfinite(self.energy_gev) & (self.energy_gev > 0))
+            or not np.all(np.abs(norm - 1) < 1e-3)
+            or (self.layout == "slab" and (self._offsets.shape != (n + 1,) or np.any(np.diff(self._offsets) < 0)))
+        ):
+            raise InputError(
+                "the incident particles of the shower file make no sense",
+                found=f"{self.path} with {n} showers",
+                expected="positive energies, unit directions, one PDG code each, increasing offsets",
+            )
+
+    def __len__(self) -> int:
+        return len(self.energy_gev)
+
+    @property
+    def splits(self) -> NDArray[np.int64]:
+        """Split of each shower, see `split_of`."""
+        return split_of(shower_ids(self.energy_gev, self.direction, self.pdg))
+
+    def read(self, start: int, stop: int) -> Showers:
+        """Read showers start..stop-1 with their points.
+
+        Raises
+        ------
+        InputError
+            The points cannot be read or are damaged.
+        """
+        head = slice(start, stop)
+        try:
+            with h5py.File(self.path) as file:
+                if self.layout == "slab":
+                    group = file[self.calorimeter]
+                    offsets = self._offsets[start : stop + 1]
+                    points = slice(int(offsets[0]), int(offsets[-1]))
+                    u, v = (group[k][points].astype(np.float64) * self._pitch_mm for k in ("ix", "iy"))
+                    cos, sin = np.cos(self._rotation_rad), np.sin(self._rotation_rad)
+                    x, y, layer = u * cos - v * sin, u * sin + v * cos, group["layer"][points]
+                    energy = group["energy_mev"][points].astype(np.float32) * np.float32(1e-3)
+                    grid = (self._pitch_mm, self._rotation_rad)
+                else:
+                    table = [row.reshape(-1, int(file["shape"][-1])) for row in file["showers"][head]]
+                    offsets = np.concatenate(([0], np.cumsum([len(row) for row in table])))
+                    flat = np.concatenate(table) if table else np.zeros((0, 4), np.float32)
+                    x, y, layer, energy = flat[:, 0], flat[:, 1], flat[:, 2], flat[:, 3]
+                    grid = (0.0, 0.0)
+        except (OSError, KeyError, ValueError, IndexError) as error:
+            raise InputError("the points of the shower file cannot be read", found=f"{self.path}: {error}") from error
+        if not (len(x) == len(energy) == offsets[-1] - offsets[0]) or not np.all(np.isfinite(energy)):
+            raise InputError("the points of the shower file are damaged", found=f"{self.path}, showers {start}..{stop}")
+        return Showers(
+            self.energy_gev[head],
+            self.direction[head],
+            self.pdg[head],
+            np.asarray(offsets - offsets[0], np.int64),
+            x.astype(np.float32),
+            y.astype(np.float32),
+            layer.astype(np.int16),
+            energy.astype(np.float32),
+            *grid,
+        )
+
+    def chunks(self, size: int = 256) -> Iterator[Showers]:
+        """Yield all showers in order, `size` at a time (bounded memory)."""
+        for start in range(0, len(self), size):
+            yield self.read(start, min(start + size, len(self)))
+
+
+def load_split(paths: Sequence[str | os.PathLike[str]], split: Split, calorimeter: str = "ecal") -> Showers:
+    """Read all showers of one split from several files.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, or no shower falls into the split.
+    """
+    number, parts = SPLITS.index(split), []
+    for path in paths:
+        file = ShowerFile(path, calorimeter)
+        wanted, start = file.splits == number, 0
+        for chunk in file.chunks():
+            keep = wanted[start : start + len(chunk)]
+            start += len(chunk)
+            if keep.any():
+                parts.append(chunk.select(keep))
+    if not parts:
+        raise InputError("no showers in the split", found=f"{', '.join(map(str, paths))}, split '{split}'")
+    return Showers.join(parts)

@@ -164,7 +164,7 @@ def _installed_podio() -> tuple[int, ...] | None:
     """Version of the importable podio (with EDM4hep), found without loading its dictionaries."""
     try:
         podio, edm4hep = importlib.util.find_spec("podio"), importlib.util.find_spec("edm4hep")
-        if podio is None or edm4hep is None or not podio.submodule_search_locations:
+        if podio is None or edm4hep is None or edm4hep.origin is None or not podio.submodule_search_locations:
             return None
         text = (Path(podio.submodule_search_locations[0]) / "__version__.py").read_text(encoding="utf-8")
     except (ImportError, ValueError, OSError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,7 @@ for frame in reader.get("events"):
     }
     for name in event["collections"]:
         collection = frame.get(name)
-        kind = str(collection.getValueTypeName())
+        kind = str(collection.getValueTypeName().data())
         if kind == "edm4hep::SimCalorimeterHit":
             event["hits"][name] = [
                 {"cell": int(h.getCellID()), "energy": float(h.getEnergy()),
@@ -70,7 +71,7 @@ for frame in reader.get("events"):
                 for h in collection]
     found["events"].append(event)
 with open(sys.argv[2], "w") as out:
-    json.dump(found, out, default=list)
+    json.dump(found, out, default=lambda value: str(value) if "string" == type(value).__name__ else list(value))
 out.close()
 os._exit(0)
 """
@@ -95,12 +96,7 @@ def installed_layout(path: Path) -> LayoutName:
 
 def check(found: dict[str, Any], events: list[Event]) -> None:
     """What podio read against what was written."""
-    assert found["categories"] == ["events", "meta", "metadata", "podio_metadata", "runs"] or found["categories"] == [
-        "events",
-        "meta",
-        "metadata",
-        "runs",
-    ]
+    assert found["categories"] == ["events", "meta", "metadata", "runs"]
     assert found["run"]["runNumber"] == 3
     assert found["run"]["counts"] == [1, -2, 3]
     assert found["run"]["reasons"] == RUN_PARAMETERS["reasons"]
@@ -202,7 +198,7 @@ def test_podio_dump_shows_the_file(tmp_path: Path, events: list[Event]) -> None:
         assert result.returncode == 0, result.stdout + result.stderr
         assert ("schema_version: 2" if "--dump-edm" in options else "edm4hep (0.99.1)") in result.stdout
     result = subprocess.run([sys.executable, dump, str(path)], capture_output=True, text=True, timeout=600)
-    assert "ECalBarrelSiHitsEvenContributions  edm4hep::CaloHitContribution" in result.stdout
+    assert re.search(r"ECalBarrelSiHitsEvenContributions +edm4hep::CaloHitContribution", result.stdout)
 
 
 def test_the_other_layout_is_refused_by_the_podio_backend(tmp_path: Path) -> None:

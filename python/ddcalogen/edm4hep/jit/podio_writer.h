@@ -108,8 +108,8 @@ public:
 private:
   static void addHeader(edm4hep::EventHeaderCollection& headers, const HeaderRecord& record) {
     auto header = headers.create();
-    using EventNumber = decltype(header.getEventNumber());
-    using RunNumber = decltype(header.getRunNumber());
+    using EventNumber = std::decay_t<decltype(header.getEventNumber())>;
+    using RunNumber = std::decay_t<decltype(header.getRunNumber())>;
     header.setEventNumber(static_cast<EventNumber>(record.eventNumber));
     header.setRunNumber(static_cast<RunNumber>(record.runNumber));
     header.setTimeStamp(record.timeStamp);

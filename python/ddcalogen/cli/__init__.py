@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ddcalogen import __version__
-from ddcalogen.cli import bench, fill, geometry, inspect, simulate
+from ddcalogen.cli import bench, fill, geometry, inspect, simulate, validate
 from ddcalogen.cli.console import error_console
 from ddcalogen.errors import DDCaloGenError
 
@@ -32,6 +32,7 @@ fill.register(app)
 inspect.register(app)
 geometry.register(app)
 bench.register(app)
+validate.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -123,15 +123,17 @@ def area_under_curve(score: Doubles, truth: NDArray[np.bool_]) -> float:
     return float((rank[truth].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
-def _information(score: Doubles, truth: NDArray[np.bool_], calibrate: NDArray[np.bool_]) -> float:
-    """(ln 2 − BCE)/ln 2 on the showers that were not used for the isotonic calibration."""
+def _information(
+    score: Doubles, truth: NDArray[np.bool_], calibration_score: Doubles, calibration_truth: NDArray[np.bool_]
+) -> float:
+    """(ln 2 − BCE)/ln 2 after isotonic calibration on other showers; below 0 only by chance."""
     from scipy.optimize import isotonic_regression
 
-    order = np.argsort(score[calibrate], kind="stable")
-    steps = np.clip(isotonic_regression(truth[calibrate][order].astype(float)).x, 1e-3, 1 - 1e-3)
-    p = np.interp(score[~calibrate], score[calibrate][order], steps)
-    t = truth[~calibrate]
-    entropy = -float(np.mean(np.where(t, np.log(p), np.log1p(-p))))
+    order = np.argsort(calibration_score, kind="stable")
+    # one made-up shower of each kind at the ends: a few showers must not make the calibration certain
+    steps = isotonic_regression(np.concatenate(([1.0], calibration_truth[order].astype(float), [0.0]))).x[1:-1]
+    p = np.clip(np.interp(score, calibration_score[order], steps), 1e-2, 1 - 1e-2)
+    entropy = -float(np.mean(np.where(truth, np.log(p), np.log1p(-p))))
     return (math.log(2.0) - entropy) / math.log(2.0)
 
 
@@ -205,12 +207,15 @@ def _cross_validate(
         _train(
             network, x, truth, train, stop, rate=rate, batch=batch, epochs=epochs, patience=patience, generator=generator
         )
-        with torch.no_grad():
-            score = torch.cat([network(*(i[part] for i in x))[:, 0] for part in torch.split(test, 512)])
-        values, is_sample = score.numpy().astype(float), truth[test].numpy() > 0.5
+        scored = []
+        for chosen in (test, stop):
+            with torch.no_grad():
+                score = torch.cat([network(*(i[part] for i in x))[:, 0] for part in torch.split(chosen, 512)])
+            scored += [score.numpy().astype(float), truth[chosen].numpy() > 0.5]
+        values, is_sample, calibration, calibration_truth = scored
         aucs.append(area_under_curve(values, is_sample))
         accuracies.append(float(((values > 0) == is_sample).mean()))
-        divergences.append(_information(values, is_sample, np.arange(len(test)) % 2 == 0))
+        divergences.append(_information(values, is_sample, calibration, calibration_truth))
         progress()
 
     def summary(values: list[float], floor: float) -> Value:

@@ -213,14 +213,14 @@ def mu90_sigma90(values: Doubles) -> tuple[Value, Value]:
 
 
 def mip_peak(o: Observables, rng: np.random.Generator, replicas: int = 100) -> tuple[Value, Value]:
-    """Return position (MeV) and relative width (full width at half maximum / position) of the single-particle peak.
+    """Return position (MeV) and relative width of the single-particle peak in the cell spectrum dN/dE, 0.1 to 1 MeV.
 
-    From the cell spectrum between 0.1 and 1 MeV per unit of log energy: a parabola through the three highest bins, and
-    straight lines to half its height. The width is bounded by the range.
+    Position: a parabola (in log E) through the three highest bins. Width: between the points at three quarters of the
+    height, divided by the position; half the height is not reached below the peak, where soft energies pile up.
     """
     use = np.flatnonzero((SPECTRUM_EDGES_GEV[:-1] >= 0.99e-4) & (SPECTRUM_EDGES_GEV[1:] <= 1.01e-3))
     centre = np.log10(np.sqrt(SPECTRUM_EDGES_GEV[use] * SPECTRUM_EDGES_GEV[use + 1]))
-    counts = o.spectrum[:, use]
+    counts = o.spectrum[:, use] / np.diff(SPECTRUM_EDGES_GEV)[use]
 
     def peak(index: NDArray[np.int64]) -> tuple[float, float]:
         h = np.bincount(index, minlength=len(o)).astype(float) @ counts
@@ -232,14 +232,14 @@ def mip_peak(o: Observables, rng: np.random.Generator, replicas: int = 100) -> t
         shift = float(np.clip(0.5 * (a - c) / bend, -1, 1)) if bend < 0 else 0.0
         top = b - 0.25 * (a - c) * shift
         position = centre[k] + shift * (centre[1] - centre[0])
-        sides = []
+        level, sides = 0.75 * top, []
         for step, end in ((-1, 0), (1, len(h) - 1)):
             i = k
-            while i != end and h[i] > top / 2:
+            while i != end and h[i] > level:
                 i += step
             j = i - step
-            if h[i] <= top / 2 < h[j]:
-                sides.append(centre[i] + (centre[j] - centre[i]) * (top / 2 - h[i]) / (h[j] - h[i]))
+            if h[i] <= level < h[j]:
+                sides.append(centre[i] + (centre[j] - centre[i]) * (level - h[i]) / (h[j] - h[i]))
             else:
                 sides.append(centre[i])
         mev = 1e3 * 10.0**position

@@ -128,7 +128,7 @@ def compare(
 
     advance("single-particle peak")
     peaks = {key: mip_peak(o, rng()) for key, o in (*observed.items(), ("reference", ref))}
-    for i, (name, unit) in enumerate((("MIP peak position", "MeV"), ("MIP peak width (FWHM / position)", ""))):
+    for i, (name, unit) in enumerate((("MIP peak position", "MeV"), ("MIP peak width at 3/4 of its height / position", ""))):
         figures.append(Figure("cell spectrum", name, unit, "quantity", {k: v[i] for k, v in peaks.items()}))
 
     advance("Fréchet and kernel distances")
@@ -187,7 +187,7 @@ def classifier_figures(
         )
         advance(f"10 features: {key}")
         found.setdefault("10 features (ConvL2LFlows)", {})[key] = separate_features(
-            convl2l_features(o), convl2l_features(ref), (512, 512, 128, 32), rate=1e-4, epochs=30, folds=folds, seed=seed
+            convl2l_features(o), convl2l_features(ref), (512, 512, 128, 32), rate=1e-4, batch=256, epochs=30, folds=folds, seed=seed
         )
         if low_level:
             advance(f"cells: {key}")

@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""`ddcalogen validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ddcalogen.cli.console import console, progress_bar
+from ddcalogen.cli.simulate import DEFAULT_DETECTOR
+from ddcalogen.engine import Generator
+from ddcalogen.errors import ConfigurationError, InputError
+from ddcalogen.models import DEFAULT_MODEL, find_model
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("validate")(validate)
+
+
+def validate(
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", help=f"ONNX file or name of a shipped model. [default: {DEFAULT_MODEL}]"),
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="Geant4 showers, slab or showerdata file; may be repeated.", show_default=False),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report.")] = Path("report"),
+    full_simulation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Full simulation of single particles from the origin (HDF5): adds the comparison in the real cells and "
+            "after clustering."
+        ),
+    ] = None,
+    detector: Annotated[
+        str, typer.Option("-d", "--detector", help="Shipped geometry, or a snapshot file.")
+    ] = DEFAULT_DETECTOR,
+    showers: Annotated[int, typer.Option(min=50, help="Showers per sample, at most.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
+    folds: Annotated[int, typer.Option(min=3, help="Folds of the cross-validation.")] = 5,
+    low_level: Annotated[bool, typer.Option(help="Train the classifier on cells, too.")] = True,
+    write_card: Annotated[bool, typer.Option("--write-card", help="Write the main figures into the model's card.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Validate every shipped model that fits the data and write the zoo table.")
+    ] = False,
+    zoo: Annotated[Path, typer.Option(help="With --all: the table to write.")] = Path("docs/zoo.md"),
+) -> None:
+    """Compare a model with Geant4: numbers with uncertainties, plots, and a report that opens offline.
+
+    Beside every figure stand its value for Geant4 against Geant4, which a perfect model would get, and for Geant4 showers
+    with a known error, which tells whether the figure would see one.
+
+    Examples:
+
+      ddcalogen validate --model ild_ecal_em_parametrised --data photon_ecal_slab.h5 -o report
+
+      ddcalogen validate --all --data photon_ecal_slab.h5 -o reports
+    """
+    files = data or []
+    if not files:
+        raise ConfigurationError(
+            "no Geant4 showers to compare with",
+            found="no --data",
+            expected="at least one slab or showerdata file",
+            remedy="Name a file with --data.",
+        )
+    for path in [*files, *([full_simulation] if full_simulation else [])]:
+        if not path.is_file():
+            raise InputError("there is no such file", found=str(path), remedy="Check the path.")
+    from ddcalogen.geometry import load_snapshot
+    from ddcalogen.validation.run import Result, Settings, headline, update_card, write_report
+    from ddcalogen.validation.run import validate as run
+    from ddcalogen.validation.zoo import fitting_models, write_zoo
+
+    if every and model is not None:
+        raise ConfigurationError("--all and --model exclude each other", remedy="Leave one of them out.")
+    paths = fitting_models(files) if every else [find_model(model or DEFAULT_MODEL)]
+    geometry = load_snapshot(detector)
+    settings = Settings(showers=showers, seed=seed, folds=folds, low_level=low_level)
+    results: list[Result] = []
+    for path in paths:
+        generator = Generator(path, geometry, seed=seed)
+        folder = output / path.stem if every else output
+        with progress_bar() as bar:
+            task = bar.add_task("starting", total=None)
+
+            def tell(step: str, done: int = 1, task: object = task) -> None:
+                bar.update(task, description=step, advance=done)  # type: ignore[arg-type]
+
+            result = run(generator, files, settings, tell)
+            sections, numbers = [], {}
+            if full_simulation is not None:
+                from ddcalogen.validation.placed import compare_placed
+
+                sections, numbers = compare_placed(generator, full_simulation, folder, seed=seed, progress=tell)
+            tell("drawing")
+            page = write_report(result, folder, sections, numbers)
+        table = Table("figure", "model", "Geant4", title=f"{generator.card.name} {generator.card.version}")
+        table.title_justify = "left"
+        for name, mine, geant4 in headline(result):
+            table.add_row(name, str(mine), str(geant4))
+        console.print(table)
+        if write_card:
+            update_card(path, result)
+            console.print(f"wrote the figures into the card of {path}")
+        console.print(f"wrote {page}")
+        results.append(result)
+    if every:
+        write_zoo(results, zoo)
+        console.print(f"wrote {zoo}")

@@ -1,0 +1,315 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""Plots of the report: model beside Geant4, statistical uncertainties, ratio below. Needs matplotlib and mplhep."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddcalogen.errors import ConfigurationError
+from ddcalogen.files import replace_when_complete
+from ddcalogen.validation.observables import SCALARS, SPECTRUM_EDGES_GEV, Observables
+from ddcalogen.validation.samples import Sample
+from ddcalogen.validation.study import Bin
+
+__all__ = ["Picture", "check_plotting", "histogram_panels", "plot_response", "plot_samples", "save"]
+
+Doubles = NDArray[np.float64]
+
+GEANT4, MODEL = "#7f7f7f", "#d62728"
+_SCALAR_PLOTS = (
+    "response", "hits", "cog_layer", "start_layer", "cog_along_mm", "cog_across_mm", "rms_along_mm", "rms_across_mm",
+    "rms_layer", "radius_mm", "third_1", "third_3", "cell_mean_gev", "visible_gev",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture of the report: name of its file, what it shows, section, and the matplotlib figure."""
+
+    name: str
+    caption: str
+    section: str
+    figure: Any
+
+
+def check_plotting() -> None:
+    """Check that plots can be made, before the work.
+
+    Raises
+    ------
+    ConfigurationError
+        matplotlib, mplhep, torch or scipy is missing.
+    """
+    try:
+        import matplotlib as mpl
+        import mplhep
+        import scipy
+        import torch
+    except ImportError as error:
+        raise ConfigurationError(
+            "validation needs matplotlib, mplhep, scipy and torch",
+            found=f"no {error.name}",
+            remedy="Install them: pip install 'ddcalogen[plot,train]'.",
+        ) from error
+    mpl.use("Agg")
+    del mplhep, scipy
+    # Small networks: threads only wait for each other.
+    torch.set_num_threads(1)
+
+
+def _style() -> dict[str, Any]:
+    return {
+        "font.size": 11,
+        "axes.labelsize": 12,
+        "xtick.direction": "in",
+        "ytick.direction": "in",
+        "xtick.top": True,
+        "ytick.right": True,
+        "xtick.minor.visible": True,
+        "ytick.minor.visible": True,
+        "legend.frameon": False,
+        "figure.dpi": 110,
+        "savefig.dpi": 110,
+    }
+
+
+def save(picture: Picture, folder: Path) -> Path:
+    """Write a picture as PNG into a folder, close the figure and return the path."""
+    import matplotlib.pyplot as plt
+
+    path = folder / f"{picture.name}.png"
+    with replace_when_complete(path) as partial:
+        picture.figure.savefig(partial, format="png", bbox_inches="tight")
+    plt.close(picture.figure)
+    return path
+
+
+def histogram_panels(
+    edges: Doubles,
+    reference: tuple[Doubles, Doubles],
+    sample: tuple[Doubles, Doubles],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str = "",
+    log_x: bool = False,
+    log_y: bool = False,
+    names: tuple[str, str] = ("Geant4", "model"),
+    lines: Sequence[tuple[float, str]] = (),
+) -> Any:
+    """Two histograms (height, error) over common edges, and their ratio below; returns the matplotlib figure."""
+    import matplotlib.pyplot as plt
+    import mplhep
+
+    with plt.rc_context(_style()):
+        figure, (top, below) = plt.subplots(
+            2, 1, figsize=(5.2, 4.6), sharex=True, layout="constrained", gridspec_kw={"height_ratios": (3, 1)}
+        )
+        (h, eh), (m, em) = reference, sample
+        mplhep.histplot(h, edges, ax=top, histtype="fill", color=GEANT4, alpha=0.35, label=names[0], yerr=False)
+        mplhep.histplot(h, edges, ax=top, histtype="step", color=GEANT4, yerr=False)
+        top.stairs(h + eh, edges, baseline=h - eh, fill=True, color=GEANT4, alpha=0.5, lw=0)
+        mplhep.histplot(m, edges, ax=top, histtype="step", color=MODEL, yerr=em, label=names[1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio, ratio_error, band = m / h, em / h, eh / h
+        shown = np.isfinite(ratio) & (h > 0)
+        below.stairs(1 + np.where(shown, band, 0), edges, baseline=1 - np.where(shown, band, 0), fill=True, color=GEANT4,
+                     alpha=0.4, lw=0)  # fmt: skip
+        below.axhline(1.0, color=GEANT4, lw=1)
+        centre = np.sqrt(edges[1:] * edges[:-1]) if log_x else (edges[1:] + edges[:-1]) / 2
+        below.errorbar(centre[shown], ratio[shown], ratio_error[shown], fmt=".", ms=4, lw=1, color=MODEL)
+        below.set(xlabel=x_label, ylabel="model / G4" if names[1] == "model" else "ratio", ylim=(0.5, 1.5))
+        off_scale = shown & ((ratio > 1.5) | (ratio < 0.5))
+        below.plot(centre[off_scale], np.clip(ratio[off_scale], 0.53, 1.47), ls="", marker="d", ms=3, color=MODEL)
+        for x, text in lines:
+            top.axvline(x, color="0.3", lw=0.8, ls="--")
+            top.annotate(text, (x, 0.03), xycoords=("data", "axes fraction"), rotation=90, fontsize=8, ha="right")
+        top.set(ylabel=y_label, title=title)
+        if log_x:
+            top.set_xscale("log")
+        heights = np.concatenate([h[h > 0], m[m > 0]])
+        if log_y and len(heights):
+            top.set_yscale("log")
+            top.set_ylim(heights.min() / 2, heights.max() * 8)
+        elif len(heights):
+            top.set_ylim(0, 1.35 * heights.max())
+        top.set_xlim(edges[0], edges[-1])
+        top.legend(loc="upper right", fontsize=10)
+        figure.align_ylabels()
+    return figure
+
+
+def _counts(values: Doubles, edges: Doubles) -> tuple[Doubles, Doubles]:
+    """Fraction of showers per bin and its Poisson error; values beyond the range go to the outermost bins."""
+    n = np.histogram(np.clip(values, edges[0], np.nextafter(edges[-1], -math.inf)), edges)[0].astype(float)
+    size = max(len(values), 1)
+    return n / size, np.sqrt(n) / size
+
+
+def _per_shower(table: NDArray[Any]) -> tuple[Doubles, Doubles]:
+    """Mean over showers and its standard error of every column of [N, bins]."""
+    rows = table.astype(float)
+    return rows.mean(axis=0), rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
+
+
+def _edges(a: Doubles, b: Doubles, bins: int, whole: bool) -> Doubles:
+    low = min(np.quantile(a, 0.003), np.quantile(b, 0.003))
+    high = max(np.quantile(a, 0.997), np.quantile(b, 0.997))
+    if whole:
+        step = max(1.0, math.ceil((high - low + 1) / bins))
+        return np.arange(math.floor(low), math.ceil(high) + 1 + step, step) - 0.5
+    if not high > low:
+        high = low + 1.0
+    return np.linspace(low, high, bins + 1)
+
+
+def plot_samples(reference: Sample, model: Sample, model_name: str) -> Iterator[Picture]:
+    """Spectrum, profiles and distributions over all showers and in windows of energy and angle."""
+    ref, mod = reference.observables, model.observables
+    spectrum = [_per_shower(o.spectrum) for o in (ref, mod)]
+    seen = np.flatnonzero(spectrum[0][0] + spectrum[1][0])
+    first, last = max(int(seen[0]), 10), int(seen[-1]) + 1
+    yield Picture(
+        "cell_spectrum",
+        "Energies of all cells, before the cut at half a minimum-ionising particle (dashed), and the bump of single "
+        "particles at twice that.",
+        "Cells",
+        histogram_panels(
+            1e3 * SPECTRUM_EDGES_GEV[first : last + 1],
+            (spectrum[0][0][first:last], spectrum[0][1][first:last]),
+            (spectrum[1][0][first:last], spectrum[1][1][first:last]),
+            x_label="cell energy (MeV)",
+            y_label="cells per shower and bin",
+            log_x=True,
+            log_y=True,
+            lines=[(0.1, "cut")],
+            names=("Geant4", model_name),
+        ),
+    )
+    yield from _profiles(ref, mod, model_name)
+    for name in _SCALAR_PLOTS:
+        title, unit = SCALARS[name]
+        a, b, scale = ref.scalars[name], mod.scalars[name], 1.0
+        if name.startswith("cell_"):
+            scale, unit = 1e3, "MeV"
+        edges = _edges(scale * a, scale * b, 30, name == "start_layer")
+        yield Picture(
+            name,
+            f"{title.capitalize()}, all showers.",
+            "Showers",
+            histogram_panels(
+                edges,
+                _counts(scale * a, edges),
+                _counts(scale * b, edges),
+                x_label=title + (f" ({unit})" if unit else ""),
+                y_label="fraction of showers",
+                names=("Geant4", model_name),
+            ),
+        )
+    yield from _windows(ref, mod, model_name)
+
+
+def _profiles(ref: Observables, mod: Observables, model_name: str) -> Iterator[Picture]:
+    layers = np.arange(ref.layer_gev.shape[1] + 1) - 0.5
+    (a, ea), (b, eb) = (_per_shower(1e3 * o.layer_gev) for o in (ref, mod))
+    yield Picture(
+        "longitudinal",
+        "Visible energy in each layer; the zig-zag is real, neighbouring layers lie behind different absorbers.",
+        "Profiles",
+        histogram_panels(layers, (a, ea), (b, eb), x_label="layer", y_label="MeV per shower", names=("Geant4", model_name)),
+    )
+    rings = np.arange(ref.radial_gev.shape[1] + 1) * ref.cell_mm
+    (a, ea), (b, eb) = (_per_shower(1e3 * o.radial_gev) for o in (ref, mod))
+    yield Picture(
+        "radial",
+        "Visible energy in rings around the shower axis.",
+        "Profiles",
+        histogram_panels(
+            rings, (a, ea), (b, eb), x_label="distance from the axis (mm)", y_label="MeV per shower and ring", log_y=True,
+            names=("Geant4", model_name),
+        ),
+    )  # fmt: skip
+
+
+def _windows(ref: Observables, mod: Observables, model_name: str) -> Iterator[Picture]:
+    """Response and number of hits at about fixed energies, and profiles at about fixed angles."""
+    for centre, low, high in ((20, 15, 25), (50, 45, 55), (80, 75, 85)):
+        a, b = (o.select((o.energy_gev >= low) & (o.energy_gev < high)) for o in (ref, mod))
+        if min(len(a), len(b)) < 30:
+            continue
+        for name in ("response", "hits"):
+            title, unit = SCALARS[name]
+            edges = _edges(a.scalars[name], b.scalars[name], 15, False)
+            yield Picture(
+                f"{name}_{centre}gev",
+                f"{title.capitalize()}, {low} to {high} GeV ({len(a)} and {len(b)} showers).",
+                "At fixed energies",
+                histogram_panels(
+                    edges,
+                    _counts(a.scalars[name], edges),
+                    _counts(b.scalars[name], edges),
+                    x_label=title,
+                    y_label="fraction of showers",
+                    title=f"{low}–{high} GeV",
+                    names=("Geant4", model_name),
+                ),
+            )
+    for low, high in ((0, 15), (25, 35), (45, 60.5)):
+        a, b = (o.select((o.theta_deg >= low) & (o.theta_deg < high) & (o.energy_gev >= 10)) for o in (ref, mod))
+        if min(len(a), len(b)) < 30:
+            continue
+        layers = np.arange(a.layer_gev.shape[1] + 1) - 0.5
+        scaled = [_per_shower(1e3 * o.layer_gev / o.energy_gev[:, None]) for o in (a, b)]
+        yield Picture(
+            f"longitudinal_{low}deg",
+            f"Longitudinal profile at {low}° to {high:g}° from the layer normal, above 10 GeV ({len(a)} and {len(b)} "
+            "showers).",
+            "At fixed angles",
+            histogram_panels(
+                layers, scaled[0], scaled[1], x_label="layer", y_label="MeV per GeV", title=f"{low}°–{high:g}°",
+                names=("Geant4", model_name),
+            ),
+        )  # fmt: skip
+
+
+def plot_response(bins: Sequence[Bin], along: str, samples: Sequence[tuple[str, str, str]], *, section: str) -> Picture:
+    """Linearity and width of the response in bins of energy or angle; `samples` are (key, label, colour)."""
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(_style()):
+        figure, axes = plt.subplots(
+            2, 2, figsize=(9.5, 5.0), sharex=True, layout="constrained", gridspec_kw={"height_ratios": (2, 1)}
+        )
+        x = np.array([(b.low + b.high) / 2 for b in bins])
+        half = np.array([(b.high - b.low) / 2 for b in bins])
+        for column, (field, label) in enumerate((("mu90", "μ90 / E"), ("resolution", "σ90 / μ90"))):
+            base = np.array([getattr(b, field)["reference"].value for b in bins])
+            top, below = axes[0, column], axes[1, column]
+            for number, (key, name, colour) in enumerate(samples):
+                value = np.array([getattr(b, field)[key].value for b in bins])
+                error = np.array([getattr(b, field)[key].error for b in bins])
+                at = x + (number - (len(samples) - 1) / 2) * 0.15 * half
+                style = {"fmt": "o", "ms": 4, "color": colour, "capsize": 2}
+                top.errorbar(at, value, error, label=name, **style)
+                below.errorbar(at, value / base, error / base, **style)
+            below.axhline(1.0, color=GEANT4, lw=1)
+            top.set(ylabel=label)
+            below.set(xlabel="energy (GeV)" if along == "energy" else "angle to the layer normal (°)", ylabel="/ Geant4")
+            top.margins(y=0.25)
+            below.margins(y=0.2)
+        axes[0, 1].legend(fontsize=9, loc="upper right")
+    what = "energy" if along == "energy" else "angle (from 10 GeV on)"
+    return Picture(
+        f"response_{along}",
+        f"Linearity and width of the visible energy against {what}: mean and rms of the narrowest 90 %.",
+        section,
+        figure,
+    )

@@ -506,7 +506,7 @@ void SensitiveSurfaces::bounds_in_plane(const Volume& volume, double& u_low, dou
   v_high = v + half_v;
 }
 
-void SensitiveSurfaces::rectangle(std::uint32_t index, std::int64_t ix, std::int64_t iy, CellRectangle& result) const {
+bool SensitiveSurfaces::rectangle(std::uint32_t index, std::int64_t ix, std::int64_t iy, CellRectangle& result) const {
   const Volume& volume = m_volumes[index];
   const Frame& f = m_frames[volume.shape_and_frame & 15u];
   const Shape& s = m_shapes[volume.shape_and_frame >> 4];
@@ -523,6 +523,7 @@ void SensitiveSurfaces::rectangle(std::uint32_t index, std::int64_t ix, std::int
   result.u_high_mm = std::max(u1, u2);
   result.v_low_mm = std::min(v1, v2);
   result.v_high_mm = std::max(v1, v2);
+  return x_high - x_low > overlap_mm && y_high - y_low > overlap_mm;
 }
 
 SensitiveVolume SensitiveSurfaces::volume(std::size_t i) const {
@@ -623,8 +624,7 @@ bool SensitiveSurfaces::cell_rectangle(CellID cell, std::uint32_t& plane, CellRe
   if ((m_volumes[i].volume_id | (cell & grid.clear_mask)) != cell)
     return false;
   const auto [ix, iy] = grid.decode(cell);
-  rectangle(i, ix, iy, result);
-  if (!(result.u_high_mm - result.u_low_mm > overlap_mm && result.v_high_mm - result.v_low_mm > overlap_mm))
+  if (!rectangle(i, ix, iy, result))
     return false;
   const Shape& s = m_shapes[m_volumes[i].shape_and_frame >> 4];
   if (grid.polar) {

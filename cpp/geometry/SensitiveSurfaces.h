@@ -167,7 +167,8 @@ private:
   CellID locate_any(const Vec3& p, std::int64_t detector) const;
   std::int64_t find_volume(CellID cell) const;
   std::int64_t find_volume(std::size_t detector, CellID cell) const;
-  void rectangle(std::uint32_t volume, std::int64_t ix, std::int64_t iy, CellRectangle& result) const;
+  /// Clips the cell to its volume; false if nothing is left of it.
+  bool rectangle(std::uint32_t volume, std::int64_t ix, std::int64_t iy, CellRectangle& result) const;
   bool sector_has_material(const Volume& volume, std::int64_t ix, std::int64_t iy) const;
   void bounds_in_plane(const Volume& volume, double& u_low, double& u_high, double& v_low, double& v_high) const;
   void build_bins();

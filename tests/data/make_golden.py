@@ -16,10 +16,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
-
 from ddcalogen.geometry import CellIDEncoding, Geometry, load_snapshot
 from ddcalogen.geometry.dd4hep_export import _import_dd4hep
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
@@ -111,7 +110,8 @@ def subset(golden: str, snapshot: str, out: str, per_class: int = 12) -> None:
             classes: dict[tuple[object, ...], list[int]] = {}
             for i in generator.permutation(len(cell)):
                 key = trap_class(geometry, int(cell[i]))
-                if len(classes.setdefault(key, [])) < (100 if key == ("dead",) else per_class):
+                wanted = 100 if key == ("dead",) else per_class if key[0] == name else 2
+                if len(classes.setdefault(key, [])) < wanted:
                     classes[key].append(int(i))
             keep = np.sort(np.concatenate([np.array(rows) for rows in classes.values()]))
             write(file, name, position[keep], cell[keep], centre[keep])
@@ -135,7 +135,8 @@ def trap_class(geometry: Geometry, cell: int) -> tuple[object, ...]:
         return (*result, magic, field["wafer"] > 26, field["cellX"] in (17, 18), min(size) < 5.0, field["stave"] % 4)
     if info.name == "HcalBarrel":
         return (*result, field["tower"], field["layer"] > 40, abs(field["x"]) > 13, abs(field["y"]) > 36)
-    return (*result, field.get("module"), field.get("stave"), field.get("layer", 0) % 2)
+    layer = field["layer"] if info.name == "EcalPlug" else field["layer"] % 2
+    return (*result, field.get("module"), field.get("stave"), layer)
 
 
 def _middle(rectangle: tuple[int, float, float, float, float] | None) -> tuple[int, float, float, float, float]:

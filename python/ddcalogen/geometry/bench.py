@@ -31,7 +31,8 @@ def bench_locate(
     """Time `locate_in_plane`.
 
     "shower": clusters of 3000 points (a photon of 50 GeV) with a width of 20 mm around random axes, through one plane
-    of every layer of a stave or endcap, as placement asks for them. "random": every point in a random plane of the detector, the worst case for the caches.
+    of every layer of a stave or endcap, as placement asks for them. "random": every point in a random plane of the
+    detector, the worst case for the caches.
 
     Raises GeometryError for an unknown detector.
     """

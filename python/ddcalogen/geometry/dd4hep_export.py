@@ -89,8 +89,7 @@ def export_dd4hep(
         A file is missing or cannot be loaded, there is no such detector, or a detector uses a segmentation or solid
         that has no equivalent here.
     """
-    single = isinstance(compact_file, str | os.PathLike)
-    files = [Path(f) for f in ([compact_file] if single else compact_file)]  # type: ignore[list-item, union-attr]
+    files = [Path(f) for f in ([compact_file] if isinstance(compact_file, str | os.PathLike) else compact_file)]
     if not files:
         raise GeometryError("no compact file was given")
     for file in files:
@@ -113,7 +112,7 @@ def export_dd4hep(
                 raise GeometryError(
                     f"DD4hep cannot load {file}",
                     found=str(error).strip(),
-                    remedy="Check that the plugins of its detectors are on the library path (listcomponents shows them).",
+                    remedy="Check that the plugins of its detectors are on the library path.",
                 ) from error
         if int(description.state()) != int(dd4hep.Detector.READY):
             raise GeometryError(
@@ -161,8 +160,8 @@ def export_description(
 
 def _import_dd4hep() -> Any:
     try:
+        import dd4hep  # first: where it is missing, ROOT need not be started
         import ROOT
-        import dd4hep
     except ImportError as error:
         raise ConfigurationError(
             "the geometry can only be exported where the DD4hep Python bindings are installed",
@@ -379,8 +378,8 @@ def _solid(shape: Any) -> Spec:
     if kind in ("TGeoTrd1", "TGeoTrd2"):
         x = (shape.GetDx1(), shape.GetDx2())
         y = (shape.GetDy(), shape.GetDy()) if kind == "TGeoTrd1" else (shape.GetDy1(), shape.GetDy2())
-        corners = [[(-a, -b), (-a, b), (a, b), (a, -b)] for a, b in zip(x, y, strict=True)]
-        return _eight_corners(np.array(corners) * _MM, shape.GetDz() * _MM)
+        ends = np.array([[(-a, -b), (-a, b), (a, b), (a, -b)] for a, b in zip(x, y, strict=True)])
+        return _eight_corners(ends * _MM, shape.GetDz() * _MM)
     if kind in ("TGeoArb8", "TGeoTrap"):
         corners = np.frombuffer(shape.GetVertices(), dtype=np.float64, count=16).reshape(2, 4, 2) * _MM
         return _eight_corners(corners, shape.GetDz() * _MM)
@@ -597,9 +596,7 @@ def _grid(segmentation: Any, encoding: CellIDEncoding, volume_id: NDArray[np.uin
     return spec
 
 
-def _megatiles(
-    grid: Any, encoding: CellIDEncoding, volume_id: NDArray[np.uint64], field_x: str, field_y: str
-) -> Spec:
+def _megatiles(grid: Any, encoding: CellIDEncoding, volume_id: NDArray[np.uint64], field_x: str, field_y: str) -> Spec:
     """Ask the segmentation for the tile of every layer and wafer that has a volume.
 
     DD4hep keeps the special tiles to itself, but tells cell sizes and the centre of cell (0, 0), which is all that

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -67,7 +68,8 @@ def save_snapshot(geometry: Geometry, path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise OutputError(f"geometry snapshot {path} cannot be written", found=str(error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
 
 
@@ -101,7 +103,7 @@ def _read(file: h5py.File, path: Path) -> Geometry:
     for group in file["detectors"].values():
         content: dict[str, Any] = json.loads(group["description"][()])
         content["hit_collections"] = [tuple(collection) for collection in content["hit_collections"]]
-        arrays = {
+        arrays: dict[str, Any] = {
             name: np.asarray(group[name][()])
             for name in ("rotations", "volume_id", "rotation", "solid", "translation_mm")
         }

@@ -191,6 +191,8 @@ TEST(SensitiveSurfaces, CellsInTheHoleDoNotExist) {
   EXPECT_FALSE(s.exists(cell(30, 0)));
   EXPECT_TRUE(s.exists(cell(-30, 0)));
   EXPECT_FALSE(s.exists(cell(-31, 0)));
+  EXPECT_FALSE(s.exists(cell(-40, 0)));
+  EXPECT_FALSE(s.exists(cell(20, 32000)));
   Vec3 centre;
   EXPECT_TRUE(s.cell_centre(cell(2, 0), centre)); // nominal, as DD4hep
 }

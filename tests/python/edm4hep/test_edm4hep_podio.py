@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """With the real podio and EDM4hep: they read our files, and our writer writes with them.
 
-podio is used in processes of its own, as its dictionaries and the declarations of the pip-only writer exclude each other.
+podio is used in processes of its own: its dictionaries and the declarations of the pip-only writer exclude each other.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 import uproot
-from edm4hep_samples import CALORIMETERS, RUN_PARAMETERS, TRACKERS, as_stored, assert_same, write
-
 from ddcalogen.edm4hep import Event, LayoutName, Reader, Writer
+from edm4hep_samples import CALORIMETERS, RUN_PARAMETERS, TRACKERS, as_stored, assert_same, write
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("podio") is None or importlib.util.find_spec("edm4hep") is None,

@@ -158,15 +158,6 @@ def test_damaged_bytes_never_crash(written: Path, tmp_path: Path, part: str) -> 
     assert outcomes["refused"] > 0
 
 
-def forge(monkeypatch: pytest.MonkeyPatch, path: Path, change: Callable[[Any], None]) -> Path:
-    """Write an event that no honest writer would write."""
-    event = random_event(np.random.default_rng(5), 0)
-    change(event)
-    with monkeypatch.context() as patch:
-        patch.setattr(Event, "check_finite", lambda self: None)
-        return write(path, [event])
-
-
 def hits_of(event: Event) -> Any:
     return event.calorimeter_hits["ECalBarrelSiHitsEven"]
 
@@ -195,24 +186,38 @@ def set_offsets_beyond_the_end(event: Event) -> None:
     hits_of(event).contribution_offsets[-1] += 10**6
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (set_nan, "ECalBarrelSiHitsEven.energy_gev"),
-        (set_infinite_momentum, "momentum_gev"),
-        (set_particle_beyond_the_end, "not in the event"),
-        (set_parent_beyond_the_end, "not in the event"),
-        (set_offsets_backwards, "contributions"),
-        (set_offsets_beyond_the_end, "contributions"),
-    ],
-)
-def test_forged_content_is_refused(
-    tmp_path: Path, root: None, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None], message: str
-) -> None:
-    path = forge(monkeypatch, tmp_path / "forged.edm4hep.root", change)
-    with pytest.raises(InputError, match=message) as caught:
-        read_all(path)
-    assert str(path) in str(caught.value)
+FORGERIES: list[tuple[Callable[[Event], None], str]] = [
+    (set_nan, "ECalBarrelSiHitsEven.energy_gev"),
+    (set_infinite_momentum, "momentum_gev"),
+    (set_particle_beyond_the_end, "not in the event"),
+    (set_parent_beyond_the_end, "not in the event"),
+    (set_offsets_backwards, "contributions"),
+    (set_offsets_beyond_the_end, "contributions"),
+]
+
+
+@pytest.fixture(scope="module")
+def forged(tmp_path_factory: pytest.TempPathFactory, root: None) -> Path:
+    """A file of events that no honest writer would write, and a good one at its end."""
+    events = [random_event(np.random.default_rng(5), number) for number in range(len(FORGERIES) + 1)]
+    for event, (change, _) in zip(events, FORGERIES, strict=False):
+        change(event)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Event, "check_finite", lambda self: None)
+        return write(tmp_path_factory.mktemp("forged") / "forged.edm4hep.root", events)
+
+
+@pytest.mark.parametrize("number", range(len(FORGERIES)))
+def test_forged_content_is_refused(forged: Path, number: int) -> None:
+    with Reader(forged) as reader, pytest.raises(InputError, match=FORGERIES[number][1]) as caught:
+        next(reader.events(number))
+    assert str(forged) in str(caught.value)
+    assert f"event {number}" in str(caught.value)
+
+
+def test_good_events_beside_forged_ones_are_read(forged: Path) -> None:
+    with Reader(forged) as reader:
+        assert next(reader.events(len(FORGERIES))).event_number == len(FORGERIES)
 
 
 REMOVED_BRANCHES = ("_MCParticles_parents", "MCParticles", "GPIntKeys", "_CaloEntries_particle")

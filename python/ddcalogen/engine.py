@@ -160,7 +160,7 @@ class GeneratedShowers:
     """Showers of N particles as the model made them, in the shower frame.
 
     status uint8 [N] (index into `SHOWER_STATUSES`); counts int64 [N], 0 for a shower that is not good; values float32
-    [sum of counts, columns], showers in a row: spots as in the card, or the cells of grids (GeV, layer slowest, 1 column).
+    [sum of counts, columns], showers in a row: spots as in the card, or grid cells (GeV, layer slowest, 1 column).
     """
 
     status: npt.NDArray[np.uint8]

@@ -149,7 +149,8 @@ def plot_event(event: Event, geometry: Geometry, path: Path) -> None:
         axis = momentum / np.linalg.norm(momentum, axis=1, keepdims=True)
         away = position[known] - start
         distance = np.linalg.norm(away - (away * axis).sum(axis=1, keepdims=True) * axis, axis=1)
-        radial.hist(distance, bins=np.arange(0, 105, 5.0).tolist(), weights=1e3 * energy[known], histtype="step", color="C1")
+        rings = np.arange(0, 105, 5.0).tolist()
+        radial.hist(distance, bins=rings, weights=1e3 * energy[known], histtype="step", color="C1")
         radial.set_yscale("log")
     ticks = np.arange(-2, 3)
     space.set(xlabel="z (m)", ylabel="x (m)", zlabel="y (m)", xticks=ticks, yticks=ticks, zticks=ticks)

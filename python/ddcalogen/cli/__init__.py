@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ddcalogen import __version__
-from ddcalogen.cli import bench, fill, geometry, inspect, simulate, validate
+from ddcalogen.cli import bench, display, fill, geometry, inspect, simulate, validate
 from ddcalogen.cli.console import error_console
 from ddcalogen.errors import DDCaloGenError
 
@@ -33,6 +33,7 @@ inspect.register(app)
 geometry.register(app)
 bench.register(app)
 validate.register(app)
+display.register(app)
 
 
 def _version(wanted: bool) -> None:

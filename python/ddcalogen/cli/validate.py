@@ -37,8 +37,7 @@ def validate(
     full_simulation: Annotated[
         Path | None,
         typer.Option(
-            help="Full simulation of single particles from the origin (HDF5): adds the comparison in the real cells and "
-            "after clustering."
+            help="Full simulation of single particles from the origin (HDF5), to compare with in the real detector."
         ),
     ] = None,
     detector: Annotated[
@@ -48,7 +47,12 @@ def validate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
     folds: Annotated[int, typer.Option(min=3, help="Folds of the cross-validation.")] = 5,
     low_level: Annotated[bool, typer.Option(help="Train the classifier on cells, too.")] = True,
-    write_card: Annotated[bool, typer.Option("--write-card", help="Write the main figures into the model's card.")] = False,
+    placed: Annotated[
+        bool, typer.Option(help="Compare in the detector's real cells and after clustering, too.")
+    ] = True,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Write the main figures into the model's card.")
+    ] = False,
     every: Annotated[
         bool, typer.Option("--all", help="Validate every shipped model that fits the data and write the zoo table.")
     ] = False,
@@ -77,6 +81,7 @@ def validate(
         if not path.is_file():
             raise InputError("there is no such file", found=str(path), remedy="Check the path.")
     from ddcalogen.geometry import load_snapshot
+    from ddcalogen.validation.placed import compare_placed
     from ddcalogen.validation.run import Result, Settings, headline, update_card, write_report
     from ddcalogen.validation.run import validate as run
     from ddcalogen.validation.zoo import fitting_models, write_zoo
@@ -97,11 +102,18 @@ def validate(
                 bar.update(task, description=step, advance=done)  # type: ignore[arg-type]
 
             result = run(generator, files, settings, tell)
-            sections, numbers = [], {}
-            if full_simulation is not None:
-                from ddcalogen.validation.placed import compare_placed
-
-                sections, numbers = compare_placed(generator, full_simulation, folder, seed=seed, progress=tell)
+            sections, numbers = (
+                compare_placed(
+                    generator,
+                    result.reference.showers,
+                    folder,
+                    full_simulation=full_simulation,
+                    seed=seed,
+                    progress=tell,
+                )
+                if placed and generator.card.calorimeter.name == "ECAL"
+                else ([], {})
+            )
             tell("drawing")
             page = write_report(result, folder, sections, numbers)
         table = Table("figure", "model", "Geant4", title=f"{generator.card.name} {generator.card.version}")

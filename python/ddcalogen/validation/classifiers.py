@@ -205,7 +205,16 @@ def _cross_validate(
             torch.manual_seed(seed + k)
             network = make()
         _train(
-            network, x, truth, train, stop, rate=rate, batch=batch, epochs=epochs, patience=patience, generator=generator
+            network,
+            x,
+            truth,
+            train,
+            stop,
+            rate=rate,
+            batch=batch,
+            epochs=epochs,
+            patience=patience,
+            generator=generator,
         )
         scored = []
         for chosen in (test, stop):
@@ -224,7 +233,9 @@ def _cross_validate(
 
     tested = max(2.0, len(truth) * used_folds / folds / 2)
     chance = math.sqrt((2 * tested + 1) / (12 * tested * tested))
-    return Separation(summary(aucs, chance), summary(accuracies, 0.5 / math.sqrt(2 * tested)), summary(divergences, 0.0))
+    return Separation(
+        summary(aucs, chance), summary(accuracies, 0.5 / math.sqrt(2 * tested)), summary(divergences, 0.0)
+    )
 
 
 def _nothing() -> None:

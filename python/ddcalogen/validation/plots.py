@@ -224,7 +224,9 @@ def _profiles(ref: Observables, mod: Observables, model_name: str) -> Iterator[P
         "longitudinal",
         "Visible energy in each layer; the zig-zag is real, neighbouring layers lie behind different absorbers.",
         "Profiles",
-        histogram_panels(layers, (a, ea), (b, eb), x_label="layer", y_label="MeV per shower", names=("Geant4", model_name)),
+        histogram_panels(
+            layers, (a, ea), (b, eb), x_label="layer", y_label="MeV per shower", names=("Geant4", model_name)
+        ),
     )
     rings = np.arange(ref.radial_gev.shape[1] + 1) * ref.cell_mm
     (a, ea), (b, eb) = (_per_shower(1e3 * o.radial_gev) for o in (ref, mod))
@@ -302,7 +304,9 @@ def plot_response(bins: Sequence[Bin], along: str, samples: Sequence[tuple[str, 
                 below.errorbar(at, value / base, error / base, **style)
             below.axhline(1.0, color=GEANT4, lw=1)
             top.set(ylabel=label)
-            below.set(xlabel="energy (GeV)" if along == "energy" else "angle to the layer normal (°)", ylabel="/ Geant4")
+            below.set(
+                xlabel="energy (GeV)" if along == "energy" else "angle to the layer normal (°)", ylabel="/ Geant4"
+            )
             top.margins(y=0.25)
             below.margins(y=0.2)
         axes[0, 1].legend(fontsize=9, loc="upper right")

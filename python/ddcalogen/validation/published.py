@@ -15,10 +15,25 @@ PUBLISHED: tuple[tuple[str, str, str, str], ...] = (
     ("CaloClouds II (CM)", "25 features, AUC", "0.9231 ± 0.0008", "CaloClouds-2 notebook (2309.05704)"),
     ("layer-to-layer flows", "10 features, AUC / accuracy / JSD", "0.71 / 0.65 / 0.11", "Buss, 23.03.2023"),
     ("BIB-AE", "10 features, AUC / accuracy / JSD", "0.90 / 0.81 / 0.43", "Buss, 23.03.2023"),
-    ("Geant4", "W1 × 100 occupancy / sampling fraction / hits", "0.7 ± 0.2 / 0.8 ± 0.2 / 0.9 ± 0.4", "CaloClouds-2 notebook"),
+    (
+        "Geant4",
+        "W1 × 100 occupancy / sampling fraction / hits",
+        "0.7 ± 0.2 / 0.8 ± 0.2 / 0.9 ± 0.4",
+        "CaloClouds-2 notebook",
+    ),
     ("CaloClouds", "W1 × 100 occupancy / sampling fraction / hits", "2.5 ± 0.3 / 11.4 ± 0.5 / 15.9 ± 0.7", "the same"),
-    ("CaloClouds II", "W1 × 100 occupancy / sampling fraction / hits", "3.6 ± 0.5 / 26.4 ± 0.4 / 15.3 ± 0.6", "the same"),
-    ("CaloClouds II (CM)", "W1 × 100 occupancy / sampling fraction / hits", "6.1 ± 0.7 / 9.8 ± 0.5 / 16.0 ± 0.7", "the same"),
+    (
+        "CaloClouds II",
+        "W1 × 100 occupancy / sampling fraction / hits",
+        "3.6 ± 0.5 / 26.4 ± 0.4 / 15.3 ± 0.6",
+        "the same",
+    ),
+    (
+        "CaloClouds II (CM)",
+        "W1 × 100 occupancy / sampling fraction / hits",
+        "6.1 ± 0.7 / 9.8 ± 0.5 / 16.0 ± 0.7",
+        "the same",
+    ),
     ("Geant4", "W1 × 100 E long / E rad", "0.7 ± 0.8 / 0.7 ± 0.6", "the same"),
     ("CaloClouds", "W1 × 100 E long / E rad", "2.0 ± 1.4 / 38.8 ± 1.4", "the same"),
     ("CaloClouds II", "W1 × 100 E long / E rad", "3.7 ± 1.6 / 11.6 ± 1.5", "the same"),
@@ -35,6 +50,11 @@ PUBLISHED_TIMES: tuple[tuple[str, str, str, str], ...] = (
     ("BIB-AE", "the same, batch 1 / 100", "426.32 ± 3.62 / 418.04 ± 0.20", "2005.05334"),
     ("WGAN", "V100, batch 1 / 100", "3.25 / 5.43", "2005.05334"),
     ("BIB-AE", "V100, batch 1 / 100", "3.19 ± 0.01 / 1.42 ± 0.01", "2005.05334"),
-    ("CaloClouds 3 in ddsim", "one CPU thread", "15 to 33 (10 to 100 GeV), read off a figure", "CaloClouds-3 repository"),
+    (
+        "CaloClouds 3 in ddsim",
+        "one CPU thread",
+        "15 to 33 (10 to 100 GeV), read off a figure",
+        "CaloClouds-3 repository",
+    ),
 )
 """(model, machine, milliseconds per photon shower, source)."""

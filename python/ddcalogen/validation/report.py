@@ -25,7 +25,7 @@ body { font: 15px/1.5 system-ui, "Helvetica Neue", Arial, sans-serif; color: #22
 main { max-width: 1180px; margin: 0 auto; padding: 24px 28px 60px; }
 h1 { font-size: 26px; margin: 8px 0 2px; } h2 { font-size: 20px; margin: 38px 0 8px; border-bottom: 2px solid #d62728;
 padding-bottom: 4px; } p.lead { color: #555; margin: 0 0 12px; max-width: 900px; }
-nav { font-size: 14px; margin: 12px 0; } nav a { margin-right: 16px; color: #b01c1d; white-space: nowrap; }
+nav { font-size: 14px; margin: 12px 0; } nav a { display: inline-block; margin-right: 16px; color: #b01c1d; }
 table { border-collapse: collapse; font-size: 13.5px; margin: 8px 0 18px; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 3px 14px 3px 6px; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
 th { background: #f4f4f4; position: sticky; top: 0; } td.n { text-align: right; white-space: nowrap; }

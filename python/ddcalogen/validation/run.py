@@ -147,17 +147,13 @@ def validate(
     def made(n: int) -> None:
         progress("generating showers", n)
 
-    truth, others = geant4_samples(
-        files, card, calorimeter=calorimeter, most=settings.showers, rng=rng, advance=read
-    )
+    truth, others = geant4_samples(files, card, calorimeter=calorimeter, most=settings.showers, rng=rng, advance=read)
     showers, seconds = generate(generator, others, rng=rng, advance=made)
     depth = np.array(card.calorimeter.layer_depth_mm)
 
     def sample(name: str, content: Any) -> Sample:
         progress("measuring observables")
-        return make_sample(
-            name, content, card, rotation_rad=truth.grid_rotation_rad, rng=rng, calorimeter=calorimeter
-        )
+        return make_sample(name, content, card, rotation_rad=truth.grid_rotation_rad, rng=rng, calorimeter=calorimeter)
 
     reference = sample("reference", truth)
     samples = {"model": sample("model", showers), "geant4": sample("geant4", others)}

@@ -134,7 +134,11 @@ def geant4_samples(
 
 
 def generate(
-    generator: Generator, incident: Showers, *, rng: np.random.Generator, advance: Callable[[int], None] = lambda _: None
+    generator: Generator,
+    incident: Showers,
+    *,
+    rng: np.random.Generator,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Showers, float]:
     """Let the model make showers of given incident particles.
 

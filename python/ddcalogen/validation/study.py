@@ -106,7 +106,7 @@ def compare(
             values = o.scalars[name]
             return bootstrap(lambda index: float(values[index].mean()), len(values), rng())
 
-        add("means", f"mean {title}", unit, "quantity", mean_of)
+        add("means", f"mean {title.removeprefix('mean ')}", unit, "quantity", mean_of)
     both = {
         name: {key: histogram_distances(o.scalars[name], ref.scalars[name], rng()) for key, o in observed.items()}
         for name in SCALARS
@@ -128,7 +128,9 @@ def compare(
 
     advance("single-particle peak")
     peaks = {key: mip_peak(o, rng()) for key, o in (*observed.items(), ("reference", ref))}
-    for i, (name, unit) in enumerate((("MIP peak position", "MeV"), ("MIP peak width at 3/4 of its height / position", ""))):
+    for i, (name, unit) in enumerate(
+        (("MIP peak position", "MeV"), ("MIP peak width at 3/4 of its height / position", ""))
+    ):
         figures.append(Figure("cell spectrum", name, unit, "quantity", {k: v[i] for k, v in peaks.items()}))
 
     advance("Fréchet and kernel distances")
@@ -187,7 +189,14 @@ def classifier_figures(
         )
         advance(f"10 features: {key}")
         found.setdefault("10 features (ConvL2LFlows)", {})[key] = separate_features(
-            convl2l_features(o), convl2l_features(ref), (512, 512, 128, 32), rate=1e-4, batch=256, epochs=30, folds=folds, seed=seed
+            convl2l_features(o),
+            convl2l_features(ref),
+            (512, 512, 128, 32),
+            rate=1e-4,
+            batch=256,
+            epochs=30,
+            folds=folds,
+            seed=seed,
         )
         if low_level:
             advance(f"cells: {key}")

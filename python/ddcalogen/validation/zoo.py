@@ -49,7 +49,9 @@ def fitting_models(files: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    lines += ["| " + " | ".join(cell.replace("|Δ", "\\|Δ").replace("n|", "n\\|") for cell in row) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join(cell.replace("|Δ", "\\|Δ").replace("n|", "n\\|") for cell in row) + " |" for row in rows
+    ]
     return "\n".join(lines)
 
 
@@ -72,7 +74,9 @@ def write_zoo(results: Sequence[Result], path: Path) -> None:
     first = results[0]
     files = " ".join(f"--data {name}" for name in first.files)
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    versions = ", ".join(f"{r.generator.card.name} {r.generator.card.version} ({r.generator.hash[:12]})" for r in results)
+    versions = ", ".join(
+        f"{r.generator.card.name} {r.generator.card.version} ({r.generator.hash[:12]})" for r in results
+    )
     text = f"""# Models and how good they are
 
 Written by `ddcalogen validate --all {files} --showers {first.settings.showers} --seed {first.settings.seed}` with ddcalogen

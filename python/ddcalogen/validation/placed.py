@@ -1,0 +1,653 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""The comparison in the real cells of the detector, before and after clustering.
+
+Three studies: the model against full simulation of particles from the origin (gaps, corners, endcaps, and conversions in
+the tracker, which only full simulation has); the model against Geant4 showers that are put into the same detector with the
+same placement (resolutions, two photons); and what the ways to bring a grid into real cells do to Geant4 showers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ddcalogen.calorimeters import find_calorimeter
+from ddcalogen.edm4hep import Event, MCParticles
+from ddcalogen.engine import Generator, IncidentParticles
+from ddcalogen.engine import Showers as CellShowers
+from ddcalogen.errors import InputError
+from ddcalogen.geometry import Geometry
+from ddcalogen.reco import find_photons
+from ddcalogen.simulate import collections_of
+from ddcalogen.sources import transport
+from ddcalogen.training.data import Showers
+from ddcalogen.validation import plots, report
+from ddcalogen.validation.metrics import Value, mu90_sigma90
+from ddcalogen.validation.observables import THRESHOLD_GEV
+from ddcalogen.validation.samples import generate
+
+__all__ = ["EventCells", "calibrate", "compare_placed", "incident_from_origin", "read_full_simulation", "region_of"]
+
+Doubles = NDArray[np.float64]
+_CUT_GEV = THRESHOLD_GEV["ecal"]
+_CLUSTERED = 400
+"""Showers that are clustered, at most."""
+_FLIGHT_MM = 1800.0
+"""Where photons in the barrel study come from: this far before the calorimeter face."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EventCells:
+    """Cells above threshold of N events (CSR).
+
+    offsets int64 [N+1]; position_mm float64 [M,3]; energy_gev float64 [M]; layer int64 [M], from 0.
+    """
+
+    offsets: NDArray[np.int64]
+    position_mm: Doubles
+    energy_gev: Doubles
+    layer: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def sums(self, values: Doubles) -> Doubles:
+        """Sum of a value over the cells of each event, float64 [N]."""
+        row = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        return np.bincount(row, values, len(self)).astype(np.float64)
+
+    @property
+    def hits(self) -> NDArray[np.int64]:
+        """Number of cells of each event, int64 [N]."""
+        return np.diff(self.offsets)
+
+
+def _event_cells(
+    geometry: Geometry, event: NDArray[Any], cell_id: NDArray[np.uint64], energy: NDArray[Any], events: int
+) -> EventCells:
+    """Sum deposits of the same event and cell, cut, and look the cells up."""
+    order = np.lexsort((cell_id, event))
+    event, cell_id, energy = event[order], cell_id[order], energy[order].astype(np.float64)
+    first = np.ones(len(event), bool)
+    first[1:] = (event[1:] != event[:-1]) | (cell_id[1:] != cell_id[:-1])
+    total = np.add.reduceat(energy, np.flatnonzero(first)) if len(event) else energy
+    event, cell_id = event[first], cell_id[first]
+    keep = total > _CUT_GEV
+    event, cell_id, total = event[keep], cell_id[keep], total[keep]
+    surfaces = geometry.surfaces
+    planes = surfaces.planes
+    lowest: dict[int, int] = {}
+    for p in planes:
+        lowest[p.detector] = min(p.layer, lowest.get(p.detector, p.layer))
+    layer_of = np.array([p.layer - lowest[p.detector] for p in planes])
+    counts = np.bincount(event, minlength=events)
+    return EventCells(
+        np.concatenate(([0], np.cumsum(counts))),
+        np.asarray(surfaces.cell_centres(cell_id), np.float64),
+        total,
+        layer_of[np.asarray(surfaces.plane_of(cell_id))],
+    )
+
+
+def cells_of_showers(geometry: Geometry, showers: CellShowers, event: NDArray[np.int64], events: int) -> EventCells:
+    """Cells of events out of placed showers; `event` int64 [N] names the event of each shower."""
+    row = np.repeat(event, showers.cells_per_shower)
+    return _event_cells(geometry, row, showers.cell_id, showers.energy_gev, events)
+
+
+def read_full_simulation(
+    path: Path, geometry: Geometry, calorimeter: str
+) -> tuple[NDArray[np.int32], Doubles, EventCells]:
+    """Read a full simulation of single particles from the origin.
+
+    Returns
+    -------
+    pdg, momentum_gev, cells
+        int32 [N], float64 [N,3], and the cells of the collections that the calorimeter's models fill.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or has none of the collections.
+    """
+    wanted = collections_of(geometry, [calorimeter])
+    try:
+        with h5py.File(path) as file:
+            pdg, momentum = file["pdg"][:].astype(np.int32), file["momentum_gev"][:].astype(np.float64)
+            parts = []
+            for name in wanted:
+                if name not in file:
+                    continue
+                group = file[name]
+                offsets = group["offsets"][:].astype(np.int64)
+                if len(offsets) != len(pdg) + 1:
+                    raise InputError("the collections of the file differ in their number of events", found=name)
+                event = np.repeat(np.arange(len(pdg)), np.diff(offsets))
+                parts.append((event, group["cell_id"][:].astype(np.uint64), group["energy_gev"][:]))
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            "the full simulation cannot be read",
+            found=f"{path}: {error}",
+            expected="HDF5 with pdg, momentum_gev and groups of hits",
+        ) from error
+    if not parts:
+        raise InputError("the file has no hits of the calorimeter", found=str(path), expected=", ".join(wanted))
+    event, cell, energy = (np.concatenate([p[i] for p in parts]) for i in range(3))
+    known = np.asarray(geometry.surfaces.exists(cell))
+    if not known.all():
+        raise InputError(
+            "the file has cells that the detector does not have",
+            found=f"{int((~known).sum())} of {len(known)} cells unknown to {geometry.name}",
+            remedy="Choose the detector that the file was made with.",
+        )
+    return pdg, momentum, _event_cells(geometry, event, cell, energy, len(pdg))
+
+
+def incident_from_origin(
+    generator: Generator, pdg: NDArray[np.int32], momentum_gev: Doubles
+) -> tuple[IncidentParticles, NDArray[np.int64]]:
+    """Fly particles from the origin to the calorimeter; returns those that arrive, and their indices int64 [K]."""
+    groups = find_calorimeter(generator.geometry.name, generator.card.calorimeter.name).groups
+    event = Event(event_number=0, particles=MCParticles.create(pdg=pdg, momentum_gev=momentum_gev))
+    entries = transport(event, generator.geometry, detectors={group[0].detector for group in groups})
+    entered = entries.entered
+    index = entries.particle[entered].astype(np.int64)
+    return (
+        IncidentParticles(
+            pdg=entries.pdg[entered],
+            energy_gev=entries.kinetic_energy_gev[entered],
+            position_mm=entries.position_mm[entered],
+            direction=entries.direction[entered],
+            time_ns=entries.time_ns[entered],
+            event=index.astype(np.uint64),
+            particle=np.zeros(len(index), np.uint32),
+        ),
+        index,
+    )
+
+
+def region_of(generator: Generator, particles: IncidentParticles) -> NDArray[np.str_]:
+    """Part of the calorimeter on the straight way of each particle, [N].
+
+    "barrel" or "endcap" where at least 28 of 30 layers (the same part of others) have a cell on the way; "barrel: gap or
+    corner" and "endcap: gap or edge" where fewer have.
+    """
+    names = []
+    surfaces = generator.geometry.surfaces
+    for position, direction in zip(particles.position_mm, particles.direction, strict=True):
+        entry = generator.stacks.find_entry(position.tolist(), direction.tolist())
+        if entry["decision"] != "accepted":
+            names.append("not at the calorimeter")
+            continue
+        frame = generator.stacks.frame(entry["stack"])
+        normal = np.array(frame["normal"])
+        depth = frame["face_mm"] + np.array(frame["depth_mm"])
+        way = (depth - position @ normal) / (direction @ normal)
+        seen = np.asarray(surfaces.locate(position + way[:, None] * direction)) != 0
+        whole = seen.sum() >= 28 / 30 * len(depth)
+        barrel = abs(normal[2]) < 0.5
+        names.append(("barrel" if whole else "barrel: gap or corner") if barrel else
+                     ("endcap" if whole else "endcap: gap or edge"))  # fmt: skip
+    return np.array(names)
+
+
+def calibrate(cells: EventCells, energy_gev: Doubles, thick_from: int = 20) -> tuple[float, float]:
+    """Return factors from visible to incident energy for thin and thick layers: least squares of relative errors."""
+    thin = cells.sums(cells.energy_gev * (cells.layer < thick_from))
+    thick = cells.sums(cells.energy_gev * (cells.layer >= thick_from))
+    matrix = np.stack([thin, thick], axis=1) / energy_gev[:, None]
+    a, b = np.linalg.lstsq(matrix, np.ones(len(matrix)), rcond=None)[0]
+    return float(a), float(b)
+
+
+# ------------------------------------------------------------------------------------------------- three studies
+
+
+def _relative(values: Doubles) -> tuple[Value, Value]:
+    mu, sigma = mu90_sigma90(values)
+    return mu, Value(sigma.value / mu.value, sigma.error / mu.value)
+
+
+def _mean(values: Doubles) -> Value:
+    return Value(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))))
+
+
+def _from_origin(
+    generator: Generator, path: Path, folder: Path, copies: int
+) -> tuple[report.Section, list[dict[str, Any]], tuple[float, float]]:
+    geometry = generator.geometry
+    pdg, momentum, full = read_full_simulation(path, geometry, generator.card.calorimeter.name)
+    particles, index = incident_from_origin(generator, pdg, momentum)
+    inside = np.isin(particles.pdg, generator.card.domain.pdg)
+    particles, index = particles.take(inside), index[inside]
+    region = region_of(generator, particles)
+    n = len(particles)
+    many = IncidentParticles.concatenate([
+        dataclasses.replace(particles, event=particles.event + np.uint64(k * len(pdg))) for k in range(copies)
+    ])  # fmt: skip
+    showers = generator.simulate(many)
+    model = cells_of_showers(geometry, showers, np.arange(len(many)), len(many))
+    done = showers.simulated
+    energy = particles.energy_gev
+    truth_response = full.sums(full.energy_gev)[index] / energy
+    truth_hits = full.hits[index]
+    response = (model.sums(model.energy_gev) / many.energy_gev).reshape(copies, n)
+    hits = model.hits.reshape(copies, n)
+    accepted = done.reshape(copies, n).all(axis=0)
+    good = accepted & (region == "barrel") & (truth_response > 0)
+    pick = np.flatnonzero(good)
+    factors = calibrate(_take(full, index[pick]), energy[pick]) if len(pick) >= 10 else (1 / 0.0227, 2 / 0.0227)
+    rows, numbers = [], []
+    for name in ("barrel", "barrel: gap or corner", "endcap", "endcap: gap or edge", "not at the calorimeter"):
+        mine = region == name
+        used = mine & accepted
+        if used.sum() < 5:
+            if mine.any():
+                rows.append([name, f"{int(used.sum())} of {int(mine.sum())}", *[""] * 6])
+            continue
+        g_mu, g_width = _relative(truth_response[used])
+        m_mu, m_width = _relative(response[:, used].ravel())
+        entry = {
+            "region": name,
+            "particles": int(mine.sum()),
+            "simulated": int(used.sum()),
+            "response": {"full": g_mu, "model": m_mu},
+            "width": {"full": g_width, "model": m_width},
+            "hits": {"full": _mean(truth_hits[used]), "model": _mean(hits[:, used].mean(axis=0))},
+        }
+        numbers.append(entry)
+        rows.append([name, f"{int(used.sum())} of {int(mine.sum())}", str(g_mu), str(m_mu), str(g_width), str(m_width),
+                     str(entry["hits"]["full"]), str(entry["hits"]["model"])])  # fmt: skip
+    section = report.Section(
+        "In the detector: particles from the origin",
+        f"The same particles ({n} of {len(pdg)} reach the calorimeter) in full simulation and from the model, {copies} "
+        "showers each, in the real cells. Full simulation includes conversions in the tracker, which the model, by "
+        "design, does not. Region: by the number of layers that have a cell on the straight way.",
+        [
+            report.table(
+                [
+                    "region",
+                    "simulated",
+                    "μ90, full",
+                    "μ90, model",
+                    "σ90/μ90, full",
+                    "σ90/μ90, model",
+                    "cells, full",
+                    "cells, model",
+                ],
+                rows,
+            )  # fmt: skip
+        ],
+    )
+    picture = _scatter(particles, region, truth_response, response.mean(axis=0), accepted)
+    section.pictures.append((plots.save(picture, folder / "plots"), picture.caption))
+    return section, numbers, factors
+
+
+def _take(cells: EventCells, events: NDArray[np.int64]) -> EventCells:
+    """The cells of some events."""
+    counts = np.diff(cells.offsets)[events]
+    offsets = np.concatenate(([0], np.cumsum(counts)))
+    rows = np.repeat(cells.offsets[:-1][events] - offsets[:-1], counts) + np.arange(offsets[-1])
+    return EventCells(offsets, cells.position_mm[rows], cells.energy_gev[rows], cells.layer[rows])
+
+
+def _scatter(
+    particles: IncidentParticles, region: NDArray[np.str_], truth: Doubles, model: Doubles, accepted: NDArray[np.bool_]
+) -> plots.Picture:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
+    theta = np.degrees(np.arccos(particles.direction[:, 2]))
+    phi = np.degrees(np.arctan2(particles.direction[:, 1], particles.direction[:, 0]))
+    phi = np.mod(phi + 22.5, 45.0) - 22.5
+    barrel = np.char.startswith(region, "barrel")
+    for axis, x, use, label in (
+        (axes[0], theta, np.ones(len(theta), bool), "polar angle (°)"),
+        (axes[1], phi, barrel, "azimuth from the middle of the stave (°), barrel"),
+    ):
+        axis.plot(x[use], 1e3 * truth[use], "o", ms=4, mfc="none", color=plots.GEANT4, label="full simulation")
+        both = use & accepted
+        axis.plot(x[both], 1e3 * model[both], ".", ms=5, color=plots.MODEL, label="model (mean of its showers)")
+        axis.set(xlabel=label)
+    axes[0].set(ylabel="visible / incident energy (MeV / GeV)")
+    axes[0].set_ylim(0, 1.25e3 * max(np.nanmax(truth), np.nanmax(model)))
+    axes[0].legend(fontsize=9, loc="upper right")
+    return plots.Picture("response_origin", "Response to each particle; gaps and corners pull it down.", "", figure)
+
+
+def _barrel_entries(generator: Generator, showers: Showers, rng: np.random.Generator) -> IncidentParticles:
+    """Put showers on random points of one barrel stave, away from its edges, with their own directions."""
+    stacks = generator.stacks
+    frame = next(f for f in (stacks.frame(i) for i in range(len(stacks))) if abs(f["normal"][2]) < 0.5)
+    axes = np.array([frame["x_axis"], frame["y_axis"], frame["normal"]])
+    n = len(showers)
+    local = np.stack([rng.uniform(-1800, 1800, n), rng.uniform(-250, 250, n), np.full(n, frame["face_mm"])], axis=1)
+    direction = showers.direction.astype(np.float64)
+    return IncidentParticles(
+        pdg=showers.pdg,
+        energy_gev=showers.energy_gev.astype(np.float64),
+        position_mm=local @ axes,
+        direction=(direction / np.linalg.norm(direction, axis=1, keepdims=True)) @ axes,
+        time_ns=np.zeros(n),
+        event=np.arange(n, dtype=np.uint64),
+        particle=np.zeros(n, np.uint32),
+    )
+
+
+def _spots(showers: Showers) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    table = np.column_stack([showers.x_mm, showers.y_mm, showers.layer, showers.point_energy_gev])
+    return table.astype(np.float32), np.diff(showers.offsets)
+
+
+def _spread(showers: Showers, rng: np.random.Generator) -> Showers:
+    """Points anywhere in their merging cell, so that real cell borders cut merging cells as they should."""
+    if not showers.pitch_mm:
+        return showers
+    u, v = rng.uniform(-0.5, 0.5, (2, len(showers.x_mm))) * showers.pitch_mm
+    cos, sin = np.cos(showers.grid_rotation_rad), np.sin(showers.grid_rotation_rad)
+    return dataclasses.replace(
+        showers,
+        x_mm=(showers.x_mm + u * cos - v * sin).astype(np.float32),
+        y_mm=(showers.y_mm + u * sin + v * cos).astype(np.float32),
+        pitch_mm=0.0,
+    )
+
+
+def _reconstruct(
+    generator: Generator, showers: Showers, particles: IncidentParticles, factors: tuple[float, float]
+) -> dict[str, Doubles]:
+    """Energy ratio, distance at the face (mm) and pointing error (degrees) of the strongest cluster of each shower."""
+    placed = generator.place(particles, *_spots(showers))
+    cells = cells_of_showers(generator.geometry, placed, np.arange(len(particles)), len(particles))
+    scale = np.where(cells.layer < 20, *factors)
+    energy, across, pointing, number = [], [], [], []
+    for i in range(len(cells)):
+        part = slice(cells.offsets[i], cells.offsets[i + 1])
+        vertex = particles.position_mm[i] - _FLIGHT_MM * particles.direction[i]
+        photons = find_photons(cells.position_mm[part], cells.energy_gev[part] * scale[part], origin_mm=vertex)
+        number.append(len(photons))
+        if len(photons) == 0:
+            energy.append(0.0), across.append(math.nan), pointing.append(math.nan)
+            continue
+        direction, entry = particles.direction[i], particles.position_mm[i]
+        away = photons.centre_mm[0] - entry
+        energy.append(photons.energy_gev.sum() / particles.energy_gev[i])
+        across.append(float(np.linalg.norm(away - (away @ direction) * direction)))
+        pointing.append(float(np.degrees(np.arccos(np.clip(photons.axis[0] @ direction, -1, 1)))))
+    return {
+        "energy": np.array(energy), "across_mm": np.array(across), "pointing_deg": np.array(pointing),
+        "photons": np.array(number, float),
+    }  # fmt: skip
+
+
+def _two_photons(
+    generator: Generator, showers: Showers, factors: tuple[float, float], rng: np.random.Generator
+) -> list[tuple[float, Value]]:
+    """Mean number of photons found for two showers at a distance: (mm, value)."""
+    pairs = len(showers) // 2
+    showers = showers.select(np.arange(2 * pairs))
+    result = []
+    place = _barrel_entries(generator, showers, rng)
+    place.direction[1::2] = place.direction[::2]
+    vertex = (place.position_mm - _FLIGHT_MM * place.direction)[::2]
+    angle = rng.uniform(0, 2 * np.pi, pairs)
+    frame = next(
+        f for f in (generator.stacks.frame(i) for i in range(len(generator.stacks))) if abs(f["normal"][2]) < 0.5
+    )
+    step = np.cos(angle)[:, None] * np.array(frame["x_axis"]) + np.sin(angle)[:, None] * np.array(frame["y_axis"])
+    for distance in (10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 60.0):
+        position = place.position_mm.copy()
+        position[1::2] = position[::2] + distance * step
+        particles = dataclasses.replace(place, position_mm=position)
+        placed = generator.place(particles, *_spots(showers))
+        cells = cells_of_showers(generator.geometry, placed, np.arange(2 * pairs) // 2, pairs)
+        scale = np.where(cells.layer < 20, *factors)
+        found = []
+        for i in range(pairs):
+            part = slice(cells.offsets[i], cells.offsets[i + 1])
+            photons = find_photons(cells.position_mm[part], cells.energy_gev[part] * scale[part], origin_mm=vertex[i])
+            found.append(len(photons))
+        result.append((distance, _mean(np.array(found, float))))
+    return result
+
+
+def _after_placement(
+    generator: Generator, showers: Showers, folder: Path, factors: tuple[float, float], rng: np.random.Generator
+) -> tuple[report.Section, dict[str, Any]]:
+    """Resolutions and photon pairs, Geant4 and model, placed alike."""
+    straight = np.flatnonzero(showers.energy_gev > 5)[:_CLUSTERED]
+    showers = showers.select(straight)
+    model, _ = generate(generator, showers, rng=rng)
+    particles = _barrel_entries(generator, showers, rng)
+    geant4 = _spread(showers, rng)
+    found = {"Geant4": _reconstruct(generator, geant4, particles, factors),
+             "model": _reconstruct(generator, model, particles, factors)}  # fmt: skip
+    # one common factor, so that Geant4's energies come out right and the model's show its own scale
+    middle = float(np.median(found["Geant4"]["energy"]))
+    rows, numbers = [], []
+    for low, high in ((5, 15), (15, 35), (35, 65), (65, 131)):
+        use = (showers.energy_gev >= low) & (showers.energy_gev < high)
+        if use.sum() < 20:
+            continue
+        row: list[Any] = [f"{low} to {high} GeV ({int(use.sum())})"]
+        entry: dict[str, Any] = {"low_gev": low, "high_gev": high, "showers": int(use.sum())}
+        for key, values in found.items():
+            mu, width = _relative(values["energy"][use] / middle)
+            across, pointing = _median(values["across_mm"][use], rng), _median(values["pointing_deg"][use], rng)
+            row += [str(mu), str(width), str(across), str(pointing)]
+            entry[key] = {"mu90": mu, "width": width, "across_mm": across, "pointing_deg": pointing,
+                          "photons": _mean(values["photons"][use])}  # fmt: skip
+        rows.append(row)
+        numbers.append(entry)
+    section = report.Section(
+        "After placement and clustering",
+        "Geant4 showers and the model's, for the same particles at random points of a barrel stave, brought into the real "
+        "cells by the same placement, then clustered. Energies relative to the incident one, with one calibration for both; "
+        "distance of the cluster's centre from the true line, and angle between its axis and the true direction: medians.",
+        [
+            report.table(
+                [
+                    "energy",
+                    *(f"{what}, {who}" for who in found for what in ("μ90", "σ90/μ90", "distance (mm)", "angle (°)")),
+                ],
+                rows,
+            )
+        ],
+    )
+    pairs = {}
+    strong = np.flatnonzero((showers.energy_gev > 15) & (showers.direction[:, 2] > 0.9))[:100]
+    if len(strong) >= 20:
+        seed = int(rng.integers(1 << 31))
+        for key, content in (("Geant4", geant4), ("model", model)):
+            pairs[key] = _two_photons(generator, content.select(strong), factors, np.random.default_rng(seed))
+        picture = _pair_picture(pairs, len(strong) // 2)
+        section.pictures.append((plots.save(picture, folder / "plots"), picture.caption))
+    return section, {"clusters": numbers, "photon_pairs": pairs}
+
+
+def _median(values: Doubles, rng: np.random.Generator) -> Value:
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return Value(math.nan, math.nan)
+    spread = [np.median(rng.choice(values, len(values))) for _ in range(100)]
+    return Value(float(np.median(values)), float(np.std(spread, ddof=1)))
+
+
+def _pair_picture(pairs: dict[str, list[tuple[float, Value]]], number: int) -> plots.Picture:
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(5.2, 4.0), layout="constrained")
+    for (key, points), colour, marker in zip(pairs.items(), (plots.GEANT4, plots.MODEL), "so", strict=True):
+        axis.errorbar([d for d, _ in points], [v.value for _, v in points], [v.error for _, v in points], label=key,
+                      color=colour, marker=marker, ms=5, capsize=2)  # fmt: skip
+    for level in (1, 2):
+        axis.axhline(level, color="0.8", lw=0.8, zorder=0)
+    axis.set(xlabel="distance of the two photons (mm)", ylabel="photons found", ylim=(0.8, 2.5))
+    axis.legend(frameon=False)
+    return plots.Picture(
+        "photon_pairs", f"Two photons above 15 GeV, {number} pairs: how many are found.", "After placement", figure
+    )
+
+
+def _back_projection(
+    generator: Generator, showers: Showers, rng: np.random.Generator
+) -> tuple[report.Section, list[dict[str, Any]]]:
+    """What nearest, random and overlap do to Geant4 showers that went through a grid of 1 or 3 × 3 bins per cell."""
+    cell = generator.card.calorimeter.cell_size_mm[0]
+    particles = _barrel_entries(generator, showers, rng)
+    exact = _spread(showers, rng)
+    n = len(particles)
+
+    def measured(content: Showers) -> tuple[EventCells, Doubles, Doubles]:
+        placed = generator.place(particles, *_spots(content))
+        cells = cells_of_showers(generator.geometry, placed, np.arange(n), n)
+        total = np.maximum(cells.sums(cells.energy_gev), 1e-12)
+        centre = (
+            np.stack([cells.sums(cells.energy_gev * cells.position_mm[:, k]) for k in range(3)], 1) / total[:, None]
+        )
+        return cells, total, centre
+
+    truth, truth_total, truth_centre = measured(exact)
+    edges = np.logspace(-4, -1, 31)
+    spectrum = np.histogram(truth.energy_gev, edges)[0].astype(float)
+    rows, numbers = [], []
+    for bins in (1, 3):
+        width = cell / bins
+        low = [np.floor(v / width) * width for v in (exact.x_mm, exact.y_mm)]
+        for method, parts in (("nearest", 0), ("random", 1), ("overlap", 5)):
+            content = _through_grid(exact, low, width, parts, rng)
+            cells, total, centre = measured(content)
+            mine = np.histogram(cells.energy_gev, edges)[0].astype(float)
+            from ddcalogen.validation.metrics import separation_power
+
+            shift = np.linalg.norm(centre - truth_centre, axis=1)
+            entry = {
+                "grid_mm": width,
+                "method": method,
+                "hits_ratio": _mean(cells.hits / np.maximum(truth.hits, 1)),
+                "visible_ratio": _mean(total / truth_total),
+                "shift_mm": _mean(shift),
+                "spectrum_separation": separation_power(mine, spectrum),
+            }
+            numbers.append(entry)
+            rows.append([f"{width:.2f}", method, *(str(entry[k]) for k in ("hits_ratio", "visible_ratio", "shift_mm")),
+                         f"{entry['spectrum_separation']:.5f}"])  # fmt: skip
+    section = report.Section(
+        "From a grid into real cells",
+        f"{n} Geant4 showers were summed into a regular grid and brought back into real cells: everything at the cell "
+        "centre (nearest), at one random point (random), or shared by area (overlap, here as 5 × 5 equal parts). Compared "
+        "with placing the points themselves: cells above threshold, visible energy, shift of the centre of gravity, "
+        "separation power of the cell spectrum. Where a ratio is off one, the grid leaves its print on the showers.",
+        [
+            report.table(
+                [
+                    "grid (mm)",
+                    "method",
+                    "cells, ratio",
+                    "visible energy, ratio",
+                    "shift (mm)",
+                    "separation of spectrum",
+                ],
+                rows,
+            )
+        ],
+    )
+    return section, numbers
+
+
+def _through_grid(showers: Showers, low: list[Doubles], width: float, parts: int, rng: np.random.Generator) -> Showers:
+    """Showers as points of a grid: cell centres (parts 0), one random point per grid cell (1), parts × parts equal ones."""
+    reach = 1 << 12
+    row, layer = showers.shower_of_point, showers.layer.astype(np.int64)
+    ix, iy = (np.round(v / width).astype(np.int64) + reach // 2 for v in low)
+    key, inverse = np.unique(((row * 64 + layer) * reach + ix) * reach + iy, return_inverse=True)
+    energy = np.bincount(inverse, showers.point_energy_gev, len(key))
+    slot, place = np.divmod(key, reach * reach)
+    shower, depth = np.divmod(slot, 64)
+    corner = np.stack([place // reach, place % reach], axis=1) - reach // 2
+    if parts == 0:
+        inner = np.full((len(key), 1, 2), 0.5)
+    elif parts == 1:
+        inner = rng.uniform(0, 1, (len(key), 1, 2))
+    else:
+        ticks = (np.arange(parts) + 0.5) / parts
+        inner = np.broadcast_to(np.stack(np.meshgrid(ticks, ticks), -1).reshape(1, -1, 2), (len(key), parts**2, 2))
+    each = inner.shape[1]
+    position = (corner[:, None, :] + inner).reshape(-1, 2) * width
+    return dataclasses.replace(
+        showers,
+        offsets=np.concatenate(([0], np.cumsum(np.bincount(shower, minlength=len(showers)) * each))),
+        x_mm=position[:, 0].astype(np.float32),
+        y_mm=position[:, 1].astype(np.float32),
+        layer=np.repeat(depth, each).astype(np.int16),
+        point_energy_gev=np.repeat(energy / each, each).astype(np.float32),
+    )
+
+
+def compare_placed(
+    generator: Generator,
+    showers: Showers,
+    folder: Path,
+    *,
+    full_simulation: Path | None = None,
+    seed: int = 1,
+    copies: int = 5,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[list[report.Section], dict[str, Any]]:
+    """Run the studies that the input allows.
+
+    Parameters
+    ----------
+    generator
+        The model in its detector.
+    showers
+        Geant4 showers in the shower frame, of the model's particles.
+    folder
+        Of the report; pictures go to its folder plots.
+    full_simulation
+        Single particles from the origin, in full simulation.
+    copies
+        Showers of the model for each particle of the full simulation.
+    progress
+        Told what comes next.
+
+    Returns
+    -------
+    sections, numbers
+        For the report, and for its JSON file.
+
+    Raises
+    ------
+    InputError, InferenceError, OutputError
+    """
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    plots.check_plotting()
+    rng = np.random.default_rng([seed, 4])
+    sections, numbers = [], {}
+    if full_simulation is not None:
+        progress("particles from the origin")
+        section, numbers["from_origin"], factors = _from_origin(generator, full_simulation, folder, copies)
+        sections.append(section)
+    else:
+        factors = (1.0, 2.0)
+        response = float(
+            np.bincount(showers.shower_of_point, showers.point_energy_gev).sum() / showers.energy_gev.sum()
+        )
+        factors = (factors[0] / response, factors[1] / response)
+    progress("clustering placed showers")
+    section, numbers["after_placement"] = _after_placement(generator, showers, folder, factors, rng)
+    sections.append(section)
+    progress("grids into cells")
+    few = showers.select(np.arange(min(len(showers), 150)))
+    section, numbers["back_projection"] = _back_projection(generator, few, rng)
+    sections.append(section)
+    return sections, numbers

@@ -96,7 +96,7 @@ def collections_of(geometry: Geometry, calorimeters: Iterable[str]) -> dict[str,
         m.detector for name in calorimeters for group in find_calorimeter(geometry.name, name).groups for m in group
     }
     return {
-        collection.name: detector.encoding.text
+        collection.name: detector.encoding.canonical
         for detector in geometry.surfaces.detectors
         if detector.name in wanted
         for collection in detector.hit_collections

@@ -16,7 +16,7 @@ __all__ = ["LocateBenchmark", "bench_locate"]
 
 @dataclass(frozen=True, kw_only=True)
 class LocateBenchmark:
-    """Time per look-up on one core, points spread as in showers and over the whole detector."""
+    """Processor time per look-up on one core, points spread as in showers and over the whole detector."""
 
     detector: str
     points: int

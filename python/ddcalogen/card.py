@@ -23,7 +23,8 @@ import numpy as np
 import onnx
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
-from ddcalogen.errors import CardError, ModelError, OutputError
+from ddcalogen.errors import CardError, ModelError
+from ddcalogen.files import replace_when_complete
 
 __all__ = [
     "CARD_KEY",
@@ -602,17 +603,8 @@ def save_model(model: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
     OutputError
         The file cannot be written; nothing is left under the final name.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(model.SerializeToString(deterministic=True))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError("the model cannot be written", found=f"{target}: {error.strerror or error}") from error
+    with replace_when_complete(path) as partial:
+        partial.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def write_card(onnx_model: str | os.PathLike[str], card: ModelCard) -> ModelCard:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ddcalogen.errors import GeometryError, OutputError
+from ddcalogen.errors import GeometryError
+from ddcalogen.files import replace_when_complete
 from ddcalogen.geometry.description import CalorimeterFace, DetectorDescription, Geometry, SolenoidField
 
 __all__ = ["SCHEMA_VERSION", "available_snapshots", "load_snapshot", "save_snapshot"]
@@ -60,16 +60,11 @@ def save_snapshot(geometry: Geometry, path: str | os.PathLike[str]) -> Path:
         The file cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(temporary, "w", libver=("earliest", "v110"), track_order=True) as file:
-            _write(file, geometry)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"geometry snapshot {path} cannot be written", found=str(error)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with (
+        replace_when_complete(path) as partial,
+        h5py.File(partial, "w", libver=("earliest", "v110"), track_order=True) as file,
+    ):
+        _write(file, geometry)
     return path
 
 

@@ -19,9 +19,20 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ddcalogen.card import Dataset, DatasetFile
 from ddcalogen.errors import InputError
 
-__all__ = ["SPLITS", "ShowerFile", "Showers", "Split", "file_sha256", "load_split", "shower_ids", "split_of"]
+__all__ = [
+    "SPLITS",
+    "ShowerFile",
+    "Showers",
+    "Split",
+    "describe_dataset",
+    "file_sha256",
+    "load_split",
+    "shower_ids",
+    "split_of",
+]
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -281,3 +292,30 @@ def load_split(paths: Sequence[str | os.PathLike[str]], split: Split, calorimete
     if not parts:
         raise InputError("no showers in the split", found=f"{', '.join(map(str, paths))}, split '{split}'")
     return Showers.join(parts)
+
+
+def describe_dataset(paths: Sequence[str | os.PathLike[str]], name: str, calorimeter: str = "ecal") -> Dataset:
+    """Return the description of shower files for a model card: hashes and counts per split.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read.
+    """
+    files, counts, sources = [], np.zeros(len(SPLITS), np.int64), set()
+    for path in paths:
+        file = ShowerFile(path, calorimeter)
+        files.append(DatasetFile(name=file.path.name, sha256=file_sha256(path), showers=len(file)))
+        counts += np.bincount(file.splits, minlength=len(SPLITS))
+        with h5py.File(path) as content:
+            sources.add(str(content.attrs.get("source", "")))
+    lines = "".join(f"{digest}\n" for digest in sorted(f.sha256 for f in files))
+    return Dataset(
+        name=name,
+        sha256=hashlib.sha256(lines.encode()).hexdigest(),
+        showers=int(counts.sum()),
+        training_showers=int(counts[0]),
+        test_showers=int(counts[2]),
+        description="; ".join(sorted(s for s in sources if s)),
+        files=tuple(files),
+    )

@@ -2,28 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fit of the parametrised shower (`ddcalogen.training.systems.parametrised`) to simulated showers.
 
-Three steps, each on the showers of the training split:
+Four steps, each on the showers of the training split:
 
 1. along the axis: the energy score (a proper scoring rule: least when the simulated distribution is the true one) of
    the layer energies, by stochastic gradient descent through the model, the spots replaced by a compound Poisson draw;
 2. beside the axis: maximum likelihood of the point positions in showers close to perpendicular, weighted with energy;
 3. spots: quantiles of the cell energies in classes of depth and distance from the axis, by gradient descent on the
-   tables of spot energies.
+   tables of spot energies;
+4. what is left (inclined showers, means and scatter of the radius): moments of simulated showers.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from ddcalogen.errors import ModelError
-from ddcalogen.training.data import Showers
+from ddcalogen.training.checkpoint import Checkpoint, save_checkpoint
+from ddcalogen.training.data import Showers, describe_dataset, load_split
 from ddcalogen.training.observables import CELL_MM, GRID_ROTATION_RAD, make_cells, shower_observables
 from ddcalogen.training.systems.parametrised import (
     AXIS_ENERGY_GEV,
@@ -34,8 +38,10 @@ from ddcalogen.training.systems.parametrised import (
 )
 
 __all__ = [
-    "fit_inclination",
+    "FitConfig",
     "fit_longitudinal",
+    "fit_moments",
+    "fit_parametrised",
     "fit_radial",
     "fit_spots",
     "incident",
@@ -67,7 +73,7 @@ def noise(batch: int, spots: int, generator: torch.Generator) -> dict[str, Tenso
         return torch.randn(*shape, generator=generator)
 
     return {
-        "z_shower": normal(batch, 5),
+        "z_shower": normal(batch, 6),
         "u_conversion": uniform(batch, 1),
         "z_layer": normal(batch, LAYERS),
         "z_count": normal(batch, LAYERS),
@@ -139,7 +145,7 @@ def _energy_score(model: ParametrisedShower, data: tuple[Tensor, ...], copies: i
         energy[:, None],
         cos[:, None],
         photon[:, None],
-        torch.randn(*shape, 5),
+        torch.randn(*shape, 6),
         torch.rand(*shape, 1).clamp_min(1e-7),
         torch.randn(*shape, LAYERS),
     )
@@ -271,18 +277,18 @@ def fit_radial(
     return value
 
 
-# ------------------------------------------------------------------------------------------------- what angles change
+# ------------------------------------------------------------------------------------------------- by moments
 
 
-def fit_inclination(model: ParametrisedShower, train: Showers, *, seed: int = 0, report: Report) -> None:
-    """Fit, by moments of simulated showers, what only inclined showers or the scatter of their axes show.
+def fit_moments(model: ParametrisedShower, train: Showers, *, seed: int = 0, report: Report) -> None:
+    """Fit, by moments of simulated showers, what the likelihoods above do not see.
 
-    In turn: how the shape of the longitudinal profile and its energy change with 1 / cos(theta), the lean along the
-    inclination, the power of 1 / cos with which the spot energy grows (number of hits), and the scatter of the axis
-    (width of the centre of gravity across the inclination).
+    In inclined showers: how the shape of the longitudinal profile and its energy change with 1 / cos(theta), the lean
+    along the inclination. In all showers: the tail radius and its change with energy (mean distance from the axis), the
+    scatter of the radius and of the axis (centre of gravity across the inclination).
     """
     depth, rng = np.array(ILD_ECAL_LAYER_DEPTH_MM), np.random.default_rng(seed)
-    cos = train.direction[:, 2]
+    cos, energy = train.direction[:, 2], train.energy_gev
 
     def observe(showers: Showers) -> dict[str, NDArray[np.float64]]:
         rotation = showers.grid_rotation_rad if showers.pitch_mm else GRID_ROTATION_RAD
@@ -292,41 +298,54 @@ def fit_inclination(model: ParametrisedShower, train: Showers, *, seed: int = 0,
     def remake(truth: Showers) -> dict[str, NDArray[np.float64]]:
         return observe(simulate_showers(model, truth, torch.Generator().manual_seed(seed)))
 
-    steep = train.select((cos < math.cos(math.radians(35.0))) & (train.energy_gev > 5.0))
-    steep = steep.select(np.arange(min(len(steep), 500)))
-    real = observe(steep)
+    def part(chosen: NDArray[np.bool_], most: int) -> Showers:
+        return train.select(np.flatnonzero(chosen)[:most])
 
-    def scan(parameter: nn.Parameter, index: int, grid: Sequence[float], name: str, label: str) -> None:
+    def scan(truth: Showers, parameter: nn.Parameter, index: int, steps: Sequence[float], name: str, what: str) -> None:
         """Set one number where the mean of an observable crosses that of the data (linear interpolation)."""
-        excess = []
-        for value in grid:
+        real, start, excess = float(np.mean(observe(truth)[name])), float(parameter[index].detach()), []
+        for step in steps:
             with torch.no_grad():
-                parameter[index] = value
-            excess.append(float(np.mean(remake(steep)[name]) / np.mean(real[name]) - 1.0))
+                parameter[index] = start + step
+            excess.append(float(np.mean(remake(truth)[name])) / real - 1.0)
         order = np.argsort(excess)
-        best = float(np.interp(0.0, np.array(excess)[order], np.array(grid)[order]))
+        best = start + float(np.interp(0.0, np.array(excess)[order], np.array(steps)[order]))
         with torch.no_grad():
             parameter[index] = best
-        report(f"inclination: {label} {best:.3f} (excess {', '.join(f'{e:.3f}' for e in excess)})")
+        report(f"moments: {what} {best:.3f} (excess {', '.join(f'{e:.3f}' for e in excess)})")
 
-    scan(model.angle, 2, (-0.1, 0.1, 0.3), "depth_rms_layers", "shape")
-    scan(model.angle, 1, (-0.05, 0.0, 0.05), "visible_mev_per_gev", "energy")
-    scan(model.lean, 0, (0.0, 0.1, 0.2), "cog_along_mm", "lean")
-    scan(model.log_spot_mev, 2, (-0.4, 0.0, 0.4), "hits", "power of the spot energy")
+    steep = part((cos < math.cos(math.radians(35.0))) & (energy > 5.0), 600)
+    near = part((energy > 10.0) & (cos > 0.97), 700)
+    soft = part((energy < 10.0) & (energy > 1.0) & (cos > 0.85), 1000)
+    scan(steep, model.angle, 2, (-0.1, 0.0, 0.1, 0.2), "depth_rms_layers", "change of the shape with angle")
+    scan(steep, model.angle, 1, (-0.05, 0.0, 0.05), "visible_mev_per_gev", "change of the energy with angle")
+    scan(near, model.tail, 0, (-0.1, 0.0, 0.1), "radius_mean_mm", "ln of the tail radius")
+    scan(soft, model.radius_energy, 1, (-0.1, 0.0, 0.1, 0.2), "radius_mean_mm", "change of the tail radius with energy")
+    scan(near, model.tail, 0, (-0.1, 0.0, 0.1), "radius_mean_mm", "ln of the tail radius")
+    scan(steep, model.lean, 0, (-0.1, 0.0, 0.1), "cog_along_mm", "lean")
 
-    hard = train.select((train.energy_gev > 10.0) & (cos > 0.5))
-    hard = hard.select(np.arange(min(len(hard), 600)))
-    with torch.no_grad():
-        model.sigma_axis_mm[0] = 0.0
+    # two widths, from the parts of them that the spots do not make: of the radius in showers near the normal (where it
+    # does not depend on the angle), and of the centre of gravity
+    hard = part((energy > 10.0) & (cos > 0.5), 800)
 
-    def scatter(observables: dict[str, NDArray[np.float64]]) -> float:
-        across = observables["cog_across_mm"] * (hard.energy_gev + AXIS_ENERGY_GEV) / np.sqrt(hard.energy_gev)
-        low, high = np.quantile(across, [0.16, 0.84])
+    def spread(values: NDArray[np.float64]) -> float:
+        low, high = np.quantile(values, [0.16, 0.84])
         return float(0.5 * (high - low))
 
-    with torch.no_grad():
-        model.sigma_axis_mm[0] = math.sqrt(max(0.0, scatter(observe(hard)) ** 2 - scatter(remake(hard)) ** 2))
-    report(f"inclination: scatter of the axis {float(model.sigma_axis_mm.detach()):.3f} mm sqrt(GeV)")
+    def relative_radius(observables: dict[str, NDArray[np.float64]]) -> float:
+        return spread(np.log(observables["radius_mean_mm"]))
+
+    def axis(observables: dict[str, NDArray[np.float64]]) -> float:
+        return spread(observables["cog_across_mm"] * (hard.energy_gev + AXIS_ENERGY_GEV) / np.sqrt(hard.energy_gev))
+
+    for parameter, truth, width, what in (
+        (model.sigma_width, near, relative_radius, "scatter of the radius"),
+        (model.sigma_axis_mm, hard, axis, "scatter of the axis, mm sqrt(GeV)"),
+    ):
+        with torch.no_grad():
+            parameter[0] = 0.0
+            parameter[0] = math.sqrt(max(0.0, width(observe(truth)) ** 2 - width(remake(truth)) ** 2))
+        report(f"moments: {what} {float(parameter.detach()):.4f}")
 
 
 # -------------------------------------------------------------------------------------------------------------- spots
@@ -421,3 +440,94 @@ def fit_spots(
     with torch.no_grad():
         model.spot_quantiles.copy_(table())
     return float(np.mean(losses[-max(1, steps // 3) :]))
+
+
+# --------------------------------------------------------------------------------------------------------------- whole
+
+
+class FitConfig(BaseModel):
+    """Configuration of the fit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 1
+    longitudinal_steps: int = Field(default=2500, ge=1)
+    longitudinal_batch: int = Field(default=512, ge=2)
+    longitudinal_copies: int = Field(default=6, ge=2)
+    radial_points: int = Field(default=500_000, ge=1000)
+    radial_steps: int = Field(default=400, ge=1)
+    spot_mev: tuple[float, float] = Field(default=(0.40, 0.25), description="mean spot energy of core and tail, MeV")
+    spot_steps: int = Field(default=400, ge=1)
+    spot_batch: int = Field(default=48, ge=2)
+
+
+def fit_parametrised(
+    paths: Sequence[str | os.PathLike[str]],
+    checkpoint: str | os.PathLike[str],
+    config: FitConfig | None = None,
+    *,
+    dataset_name: str = "photon_ecal_slab",
+    report: Report = print,
+) -> ParametrisedShower:
+    """Fit the parametrised shower to the training split of shower files and write a checkpoint.
+
+    Deterministic: the same files, configuration and software give the same checkpoint. Runs on one thread, which for
+    tensors of this size is also the fastest.
+
+    Parameters
+    ----------
+    paths
+        Shower files (slab or ``showerdata``).
+    checkpoint
+        File to write, atomically; see `ddcalogen.training.checkpoint`.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read.
+    ModelError
+        The fit diverged.
+    OutputError
+        The checkpoint cannot be written.
+    """
+    config = config or FitConfig()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            train = load_split(paths, "train")
+            report(f"{len(train)} training showers, {len(train.x_mm)} points")
+            model = ParametrisedShower()
+            with torch.no_grad():
+                model.log_spot_mev[:2] = torch.log(torch.tensor(config.spot_mev))
+            scores = fit_longitudinal(
+                model,
+                train,
+                steps=config.longitudinal_steps,
+                batch=config.longitudinal_batch,
+                copies=config.longitudinal_copies,
+                report=report,
+            )
+            likelihood = fit_radial(model, train, points=config.radial_points, steps=config.radial_steps, report=report)
+            spots = {"steps": config.spot_steps, "batch": config.spot_batch, "seed": config.seed}
+            fit_spots(model, train, **spots, report=report)
+            fit_moments(model, train, seed=config.seed, report=report)
+            loss = fit_spots(model, train, **spots, report=report)  # once more with the final radii
+    finally:
+        torch.set_num_threads(threads)
+    save_checkpoint(
+        checkpoint,
+        Checkpoint(
+            system="parametrised",
+            state=model.state_dict(),
+            training={
+                "config": config.model_dump(mode="json"),
+                "energy_score": scores[-1],
+                "radial_negative_log_likelihood": likelihood,
+                "spot_loss": loss,
+            },
+            dataset=describe_dataset(paths, dataset_name),
+        ),
+    )
+    return model

@@ -174,32 +174,35 @@ class ParametrisedShower(nn.Module):
 
         # along the axis; "log" marks logarithms of positive quantities
         self.log_conversion_x0 = parameter(math.log(9.0 / 7.0), 0.0)  # and slope
-        self.front_x0 = parameter(0.5)  # matter in front that the plates do not count
-        self.t_max = parameter(-1.0, 1.0, 0.0)  # GP: <ln T> = ln(t1 + t2 ln y); and a square
-        self.shape = parameter(0.2, 0.5)  # GP: <ln alpha> = ln(a1 + a2 ln y), here for alpha - 1
-        self.log_sigma_t_max = parameter(math.log(0.1), -0.3)  # at ln y = 8.5, and slope per 2 units of ln y
-        self.log_sigma_shape = parameter(math.log(0.15), -0.4)
-        self.correlation = parameter(0.3)  # atanh of the correlation of ln T and ln(alpha - 1)
-        self.broad = parameter(-2.0, 0.0, 0.0, -0.6)  # second gamma: logit of its share, slope, ln of T and shape ratio
-        self.log_backscatter = parameter(-9.5, 0.0)  # ln of share per X0, ln of the range in X0
+        self.front_x0 = parameter(0.66)  # matter in front that the plates do not count
+        self.t_max = parameter(-0.95, 1.01, 0.0)  # GP: <ln T> = ln(t1 + t2 ln y); and a square
+        self.shape = parameter(-0.05, 0.58)  # GP: <ln alpha> = ln(a1 + a2 ln y), here for alpha - 1
+        self.log_sigma_t_max = parameter(-2.55, -0.3)  # at ln y = 8.5, and slope per 2 units of ln y
+        self.log_sigma_shape = parameter(-2.2, -0.1)
+        self.correlation = parameter(0.1)  # atanh of the correlation of ln T and ln(alpha - 1)
+        self.broad = parameter(
+            -2.1, -0.3, 0.05, -0.85
+        )  # second gamma: logit of its share, slope, ln of T and shape ratio
+        self.log_backscatter = parameter(-7.5, 1.5)  # ln of share per X0, ln of the range in X0
         self.log_weight = parameter(-4.18, -4.03, -4.17, -3.99, -4.2)  # thin 1st, 2nd; thick 1st, 2nd; layer 0
         self.angle = parameter(0.0, 0.0, 0.0)  # with 1/cos - 1: zigzag, energy, ln of alpha - 1
         self.weight_energy = parameter(0.0)
-        self.log_sigma_scale = parameter(-3.0)  # of the whole shower, times 1/sqrt(E/GeV)
-        self.log_sigma_layer = parameter(-2.3, -0.7)  # of each layer, and slope
+        self.log_sigma_scale = parameter(-3.7)  # of the whole shower, times 1/sqrt(E/GeV)
+        self.log_sigma_layer = parameter(-3.2, -0.1)  # of each layer, and slope
         # beside the axis
-        self.core = parameter(-0.6, 0.0, 0.0)  # polynomial of ln R_core(mm) in tau
-        self.tail = parameter(1.0, 0.0, 0.0, 0.0)  # GP: k1 (exp(-k3 (tau - k2)) + exp(k4 (tau - k2)))
-        self.core_share = parameter(0.0, 0.0, 0.0)
-        self.tail_power = parameter(0.0, 0.0)  # ln k = polynomial in tau; GP: k = 1
+        self.core = parameter(-1.1, 1.85, -0.2)  # polynomial of ln R_core(mm) in tau
+        self.tail = parameter(0.93, 0.3, 2.5, 0.0)  # GP: k1 (exp(-k3 (tau - k2)) + exp(k4 (tau - k2)))
+        self.core_share = parameter(-2.0, 0.0, 1.3)
+        self.tail_power = parameter(-0.4, 0.17)  # ln k = polynomial in tau; GP: k = 1
         self.radius_energy = parameter(0.0, 0.0)  # change of ln R_core and ln R_tail with energy
-        self.log_reach_mm = parameter(math.log(400.0))  # r -> r / (1 + r / reach): no spots beyond
+        self.log_reach_mm = parameter(math.log(290.0))  # r -> r / (1 + r / reach): no spots beyond
         self.field = parameter(0.07, 0.02)  # relative widening in y and narrowing in x; shift in y per distance
+        self.sigma_width = parameter(0.02)  # relative scatter of both radii of a shower
         self.sigma_axis_mm = parameter(2.5)  # scatter of the axis, times sqrt(E) / (E + AXIS_ENERGY_GEV)
-        self.lean = parameter(0.14)  # shift along the inclination per distance from the axis, times sin(theta)
+        self.lean = parameter(0.18)  # shift along the inclination per distance from the axis, times sin(theta)
         self.depth_shift = parameter(1.0, 0.01)  # per mm beside the axis; the distance saturates, 1/mm
         # spots
-        self.log_spot_mev = parameter(math.log(0.40), math.log(0.25), 0.0)  # core, tail; power of 1/cos
+        self.log_spot_mev = parameter(math.log(0.40), math.log(0.25))  # core, tail
         nodes = (torch.arange(ENERGY_NODES + 1) / ENERGY_NODES).clamp(1e-3, 0.995)
         self.spot_quantiles = nn.Parameter((-torch.log(1.0 - nodes)).repeat(2, 1))  # in units of the mean
 
@@ -235,7 +238,7 @@ class ParametrisedShower(nn.Module):
         energy, cos, photon
             float32 [..., 1]: energy in GeV, cosine of the angle to the layer normal, 1 for photons and 0 for electrons.
         z_shower, u_conversion, z_layer
-            noise [..., 5] (the first three are used here), [..., 1] and [..., layers].
+            noise [..., 6] (the first three are used here), [..., 1] and [..., layers].
         """
         log_y = self._log(energy / CRITICAL_ENERGY_GEV)
         slope = 0.5 * (log_y - 8.5)
@@ -323,7 +326,7 @@ class ParametrisedShower(nn.Module):
         energy, direction, pdg
             float32 [B, 1] GeV; float32 [B, 3], unit vectors in the shower frame; int64 [B, 1].
         z_shower, z_layer, z_count
-            standard normal noise [B, 5], [B, layers], [B, layers].
+            standard normal noise [B, 6], [B, layers], [B, layers].
         u_conversion, u_spot
             uniform noise [B, 1], [B, N, 4] with N at least the largest capacity of the batch.
 
@@ -337,7 +340,9 @@ class ParametrisedShower(nn.Module):
         photon = (pdg == 22).to(torch.float32)
         profile = self.longitudinal(energy, cos, photon, z_shower, u_conversion, z_layer)
         core, tail, share, power = self.radial(profile.tau, profile.slope)
-        spot_mev = torch.exp(self.log_spot_mev[0:2, None, None] - self.log_spot_mev[2] * self._log(cos))
+        width = torch.exp(self.sigma_width * z_shower[:, 5:6])
+        core, tail = core * width, tail * width
+        spot_mev = torch.exp(self.log_spot_mev)
         in_core, in_tail = share / spot_mev[0], (1.0 - share) / spot_mev[1]
         number = self._poisson(profile.mean_mev * (in_core + in_tail), z_count)
 
@@ -356,54 +361,23 @@ class ParametrisedShower(nn.Module):
         slot = torch.cumsum(steps, 0)[:-1]
         batch = energy.shape[0]
         unused = torch.arange(batch) * u_spot.shape[1] - (torch.cumsum(counts, 0) - counts)
-        per_slot = unused[:, None].expand(-1, LAYERS).reshape(-1)
-        own = torch.arange(total) + torch.index_select(per_slot, 0, slot)
-        u_radius, u_turn, u_energy, u_depth = torch.index_select(u_spot.reshape(-1, 4), 0, own).unbind(1)
 
-        # the direction of inclination in the layer's plane, and how the axis moves from layer to layer
-        across = torch.sqrt(direction[:, 0:1] * direction[:, 0:1] + direction[:, 1:2] * direction[:, 1:2])
-        e_x, e_y = (direction[:, i : i + 1] / torch.clamp(across, min=1e-6) for i in (0, 1))
-        jitter = self.sigma_axis_mm * torch.sqrt(energy) / (energy + AXIS_ENERGY_GEV)
-        rows = torch.cat(
-            [
-                e_x,
-                e_y,
-                1.0 / cos - 1.0,
-                -self.depth_shift[0] * across,
-                direction[:, 0:1] / cos,
-                direction[:, 1:2] / cos,
-                jitter * z_shower[:, 3:4],
-                jitter * z_shower[:, 4:5],
-                self.lean * direction[:, 0:1],
-                self.lean * direction[:, 1:2] + self.field[1],
-            ],
-            1,
-        )
-        slots = torch.stack(
-            [
-                core,
-                tail,
-                -1.0 / power,
-                in_core / (in_core + in_tail),
-                self.layer_start_mm.expand(batch, -1),
-                self.layer_length_mm.expand(batch, -1),
-                spot_mev[0].expand(-1, LAYERS) * 1e-3,
-                spot_mev[1].expand(-1, LAYERS) * 1e-3,
-            ],
-            2,
-        )
-        table = torch.cat([slots, rows[:, None, :].expand(-1, LAYERS, -1)], 2).reshape(batch * LAYERS, 18)
-        values = torch.index_select(table, 0, slot).unbind(1)
-        core, tail, tail_power, share, start_mm, length_mm, core_gev, tail_gev = values[:8]
-        e_x, e_y, stretch, depth_per_mm, tan_x, tan_y, axis_x, axis_y, lean_x, lean_y = values[8:]
+        def of_slot(value: Tensor) -> Tensor:
+            """Value of each spot's (shower, layer); [B, layers], [B, 1] or [layers] to [P]."""
+            return torch.gather(value.expand(batch, LAYERS).reshape(-1), 0, slot)
+
+        own = 4 * (torch.arange(total) + of_slot(unused[:, None]))
+        drawn = u_spot.reshape(-1)
+        u_radius, u_turn, u_energy, u_depth = (torch.gather(drawn, 0, own + i) for i in range(4))
 
         # GP: f(r) = 2 r R^2 / (r^2 + R^2)^2 for either component, so r = R sqrt(u / (1 - u)) = R sqrt(1 / (1 - u) - 1);
         # the tail's power is free: f(r) = 2 k r R^2k / (r^2 + R^2)^(1 + k), r = R sqrt((1 - u)^(-1/k) - 1)
+        share = of_slot(in_core / (in_core + in_tail))
         is_core = u_radius < share
         u = torch.where(is_core, u_radius / share, (u_radius - share) / (1.0 - share))
         free = 1.0 - torch.clamp(u, 0.0, 0.9998)
-        square = torch.pow(free, torch.where(is_core, -1.0, tail_power)) - 1.0
-        radius = torch.where(is_core, core, tail) * torch.sqrt(torch.clamp(square, min=0.0))
+        square = torch.pow(free, torch.where(is_core, -1.0, of_slot(-1.0 / power))) - 1.0
+        radius = torch.where(is_core, of_slot(core), of_slot(tail)) * torch.sqrt(torch.clamp(square, min=0.0))
         radius = radius / (1.0 + radius * torch.exp(-self.log_reach_mm))
         # cos and sin of 2 pi u_turn from the sine of half the angle
         v = 2.0 * u_turn - 1.0
@@ -412,25 +386,30 @@ class ParametrisedShower(nn.Module):
         half = torch.clamp(half, -1.0, 1.0)
         across_x = radius * (1.0 - 2.0 * half * half)
         across_y = radius * (2.0 * half) * torch.sqrt(1.0 - half * half)
-        along = across_x * e_x + across_y * e_y
 
         # beside the axis of an inclined shower a spot is deeper or shallower; reflected at both ends of the calorimeter
+        dir_x, dir_y, secant = of_slot(direction[:, 0:1]), of_slot(direction[:, 1:2]), of_slot(1.0 / cos)
+        along = across_x * dir_x + across_y * dir_y  # times sin(theta)
         top, bottom = self.depth_range_mm
-        deeper = depth_per_mm * along / (1.0 + self.depth_shift[1] * torch.abs(along))
-        depth = torch.abs(start_mm - top + u_depth * length_mm + deeper)
+        depth = of_slot(self.layer_start_mm - top) + u_depth * of_slot(self.layer_length_mm)
+        depth = torch.abs(depth - self.depth_shift[0] * along / (1.0 + self.depth_shift[1] * torch.abs(along)))
         depth = torch.clamp((bottom - top) - torch.abs((bottom - top) - depth), min=0.0)
         entry = torch.clamp(torch.floor(depth * (1.0 / DEPTH_STEP_MM)), max=float(self.layer_at_depth.shape[0] - 1))
-        layer = torch.index_select(self.layer_at_depth, 0, entry.to(torch.int64))
-        plane_mm = torch.index_select(self.depth_mm, 0, layer.to(torch.int64))
+        layer = torch.gather(self.layer_at_depth, 0, entry.to(torch.int64))
+        path_mm = torch.gather(self.depth_mm, 0, layer.to(torch.int64)) * secant
 
+        # spot energy: quantiles of the core, then those of the tail
         place = u_energy * ENERGY_NODES
         node = torch.clamp(torch.floor(place), max=ENERGY_NODES - 1.0)
         index = torch.where(is_core, node, node + (ENERGY_NODES + 1.0)).to(torch.int64)
-        flat = self.spot_quantiles.reshape(-1)
-        low, high = torch.index_select(flat, 0, index), torch.index_select(flat, 0, index + 1)
-        gev = (low + (place - node) * (high - low)) * torch.where(is_core, core_gev, tail_gev)
+        quantiles_gev = (self.spot_quantiles * spot_mev[:, None] * 1e-3).reshape(-1)
+        low, high = torch.gather(quantiles_gev, 0, index), torch.gather(quantiles_gev, 0, index + 1)
+        gev = low + (place - node) * (high - low)
 
-        along = along * stretch
-        x = plane_mm * tan_x + axis_x + (across_x + along * e_x) * (1.0 - self.field[0]) + lean_x * radius
-        y = plane_mm * tan_y + axis_y + (across_y + along * e_y) * (1.0 + self.field[0]) + lean_y * radius
-        return torch.stack([x, y, layer, gev], 1), counts
+        # in the layer's plane: drift of the axis, offset along the inclination times 1 / cos, lean, field
+        jitter = self.sigma_axis_mm * torch.sqrt(energy) / (energy + AXIS_ENERGY_GEV)
+        shift = path_mm + along * (secant * secant / (secant + 1.0)) + self.lean * radius
+        x = shift * dir_x + across_x * (1.0 - self.field[0]) + of_slot(jitter * z_shower[:, 3:4])
+        y = shift * dir_y + across_y * (1.0 + self.field[0]) + of_slot(jitter * z_shower[:, 4:5])
+        y = y + self.field[1] * radius
+        return torch.stack([x, y, layer, gev], 0).transpose(0, 1), counts

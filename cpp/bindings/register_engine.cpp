@@ -3,7 +3,7 @@
 #include "bindings/arrays.h"
 #include "bindings/register.h"
 
-#include "engine/Simulation.h"
+#include "engine/Run.h"
 
 #include <pybind11/stl.h>
 
@@ -265,6 +265,23 @@ void register_engine(py::module_& m) {
           },
           py::arg("pdg"), py::arg("energy_gev"), py::arg("position_mm"), py::arg("direction"), py::arg("time_ns"),
           py::arg("event"), py::arg("particle"), py::arg("spots"), py::arg("counts"));
+
+  m.attr("has_ddg4_plugin") = DDCALOGEN_HAVE_DDG4 != 0;
+  m.def(
+      "share_run",
+      [](const std::string& name, std::string program_version, std::string geometry_name, std::vector<std::string> cells,
+         const std::vector<std::pair<std::shared_ptr<Simulation>, std::int64_t>>& models) {
+        auto run = std::make_shared<Run>();
+        run->program_version = std::move(program_version);
+        run->geometry_name = std::move(geometry_name);
+        run->cells = std::move(cells);
+        for (const auto& [simulation, schema] : models)
+          run->models.push_back({simulation, schema});
+        share_run(name, std::move(run));
+      },
+      py::arg("name"), py::kw_only(), py::arg("program_version"), py::arg("geometry_name"), py::arg("cells"),
+      py::arg("models"), "Leaves models, as (Simulation, card schema), under a name for the plugin of the same build.");
+  m.def("withdraw_run", &withdraw_run, py::arg("name"));
 }
 
 } // namespace ddcalogen

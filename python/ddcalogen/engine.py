@@ -39,7 +39,7 @@ __all__ = [
 
 GridMethod = Literal["overlap", "random", "nearest"]
 Provider = Literal["cpu", "cuda"]
-Runtime = Literal["python", "c++"]
+Runtime = Literal["python", "c++", "none"]
 
 GUARD_DECISIONS: tuple[str, ...] = tuple(_core.guard_decisions)
 """What the guard can decide about a particle; index 0 is "accepted"."""
@@ -182,7 +182,8 @@ def open_session(
     provider
         "cpu" or "cuda". A provider that is not there is an error, never a silent change to another one.
     runtime
-        "python": the onnxruntime package; "c++": the compiled session, if this build has it.
+        "python": the onnxruntime package; "c++": the compiled session, if this build has it; "none": no network, for
+        those who only ask what a model would take.
     library
         For "c++": path of the onnxruntime shared library; empty for the rules of `_core.onnxruntime_session`.
 
@@ -193,6 +194,8 @@ def open_session(
     ModelError
         onnxruntime cannot load the file.
     """
+    if runtime == "none":
+        return _core.PythonSession(_no_network, "none")
     if runtime == "c++":
         return _core.onnxruntime_session(os.fspath(model), provider, library)
     import onnxruntime as ort
@@ -233,6 +236,12 @@ def open_session(
             remedy="Check the CUDA installation, or choose the provider 'cpu'.",
         )
     return _core.PythonSession(session.run, wanted)
+
+
+def _no_network(outputs: Any, feeds: Any) -> Any:
+    raise ConfigurationError(
+        "the model was opened without its network", expected='runtime "python" or "c++" to generate showers'
+    )
 
 
 def _core_model(card: ModelCard) -> Any:
@@ -397,6 +406,11 @@ class Generator:
             int64 [N] spots of each shower.
         """
         return Showers(**self._simulation.place(**particles.columns(), spots=spots, counts=counts))
+
+    @property
+    def compiled(self) -> Any:
+        """The compiled chain, `_core.Simulation`."""
+        return self._simulation
 
     def describe(self) -> Mapping[str, str | int]:
         """What identifies the model in run metadata."""

@@ -20,14 +20,18 @@ the entry or not, so that the shower is the same.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
 from ddcalogen.edm4hep import TrackerHits
 from ddcalogen.engine import IncidentParticles
 from ddcalogen.errors import InputError
+from ddcalogen.geometry import Geometry
 
-__all__ = ["ENTRIES_COLLECTION", "ENTRIES_ENCODING", "entries_of", "incident_particles"]
+__all__ = ["ENTRIES_COLLECTION", "ENTRIES_ENCODING", "cells_hashes", "entries_of", "incident_particles"]
 
 ENTRIES_COLLECTION = "CaloGenEntries"
 """Name of the collection of entries."""
@@ -94,3 +98,22 @@ def entries_of(
         momentum_gev=momentum_gev.astype(np.float32),
         particle=link,
     )
+
+
+def cells_hashes(geometry: Geometry, detectors: Iterable[str]) -> list[str]:
+    """For each detector, "name:hash of its cells": the same for a loaded detector and for a snapshot made of it.
+
+    Raises
+    ------
+    GeometryError
+        There is no such detector.
+    """
+    found = []
+    for name in sorted(set(detectors)):
+        detector = geometry.detector(name)
+        digest = hashlib.sha256(detector.json_part().encode())
+        for key, array in detector.arrays().items():
+            digest.update(f"{key}{array.shape}".encode())
+            digest.update(array.tobytes())
+        found.append(f"{name}:{digest.hexdigest()[:16]}")
+    return found

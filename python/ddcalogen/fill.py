@@ -21,11 +21,19 @@ import numpy.typing as npt
 from ddcalogen.edm4hep import Event, ParameterValue, Reader, TrackerHits, Writer
 from ddcalogen.edm4hep.schema import ENCODING_SUFFIX
 from ddcalogen.engine import Generator, IncidentParticles, Showers
-from ddcalogen.entries import ENTRIES_COLLECTION
-from ddcalogen.errors import InputError
+from ddcalogen.entries import ENTRIES_COLLECTION, cells_hashes
+from ddcalogen.errors import ConfigurationError, InputError
 from ddcalogen.simulate import Simulator
 
-__all__ = ["ShowersFromFile", "fill_events", "fill_writer", "open_record", "recorded_seed"]
+__all__ = [
+    "ShowersFromFile",
+    "check_geometry",
+    "fill_events",
+    "fill_parameters",
+    "fill_writer",
+    "open_record",
+    "recorded_seed",
+]
 
 _ENERGY_TOLERANCE = 1e-3
 _DIRECTION_TOLERANCE = 0.01
@@ -92,6 +100,30 @@ def recorded_seed(reader: Reader) -> int | None:
     """Seed of the showers as the run that recorded the entries wrote it down, or None."""
     value = reader.run_parameters.get("DDCaloGenSeed")
     return None if value is None else int(str(value))
+
+
+def check_geometry(reader: Reader, simulator: Simulator) -> None:
+    """Make sure that the entries were recorded in a detector with the same cells.
+
+    Raises
+    ------
+    ConfigurationError
+        They were not.
+    """
+    value = reader.run_parameters.get("DDCaloGenCells", [])
+    entries = [value] if isinstance(value, str) else list(value)  # type: ignore[arg-type]
+    recorded = {name: digest for name, _, digest in (str(entry).partition(":") for entry in entries)}
+    cells = cells_hashes(simulator.geometry, simulator.detectors)
+    here = {name: digest for name, _, digest in (entry.partition(":") for entry in cells)}
+    other = sorted(name for name in here.keys() & recorded.keys() if here[name] != recorded[name])
+    if other:
+        raise ConfigurationError(
+            f"'{simulator.geometry.name}' has other cells than the detector in which the entries were recorded",
+            found=", ".join(f"{name}:{here[name]}" for name in other),
+            expected=", ".join(f"{name}:{recorded[name]}" for name in other),
+            remedy="Export a snapshot from the compact file that ddsim used ('ddcalogen geometry export'), and name it "
+            "with --detector.",
+        )
 
 
 def fill_events(events: Iterable[Event], simulator: Simulator) -> Iterator[Event]:

@@ -36,7 +36,7 @@ from ddcalogen.errors import ConfigurationError, InputError
 from ddcalogen.geometry import Geometry
 from ddcalogen.sources import CalorimeterEntries, EntryStatus, GeneratorEvent, transport
 
-__all__ = ["RunSummary", "Simulator", "add_hits", "collections_of", "output_writer"]
+__all__ = ["RunSummary", "Simulator", "add_hits", "collections_of", "detectors_of", "output_writer"]
 
 _FATES = {
     EntryStatus.BEAM_HOLE: "leaves through the beam hole",
@@ -87,14 +87,18 @@ class RunSummary:
         self.seconds[what] = self.seconds.get(what, 0.0) + seconds
 
 
+def detectors_of(geometry: Geometry, calorimeters: Iterable[str]) -> list[str]:
+    """Names of the detectors that make up some calorimeters, each once."""
+    groups = [g for name in calorimeters for g in find_calorimeter(geometry.name, name).groups]
+    return list(dict.fromkeys(member.detector for group in groups for member in group))
+
+
 def collections_of(geometry: Geometry, calorimeters: Iterable[str]) -> dict[str, str]:
     """Hit collections of the detectors of some calorimeters: name -> CellIDEncoding string.
 
     All collections of a readout are listed, also those of technologies that showers do not fill, as ddsim writes them.
     """
-    wanted = {
-        m.detector for name in calorimeters for group in find_calorimeter(geometry.name, name).groups for m in group
-    }
+    wanted = detectors_of(geometry, calorimeters)
     return {
         collection.name: detector.encoding.canonical
         for detector in geometry.surfaces.detectors
@@ -131,7 +135,9 @@ class Simulator:
         self.seed = generators[0].seed
         self.chunk_particles = chunk_particles
         self.summary = RunSummary()
-        self.collections = collections_of(self.geometry, [g.card.calorimeter.name for g in generators])
+        calorimeters = [g.card.calorimeter.name for g in generators]
+        self.detectors = detectors_of(self.geometry, calorimeters)
+        self.collections = collections_of(self.geometry, calorimeters)
         detectors = self.geometry.surfaces.detectors
         self._collection_names = [[c.name for c in d.hit_collections] for d in detectors]
         self._face_detectors = {

@@ -24,9 +24,9 @@ from ddcalogen.edm4hep import (
     Writer,
 )
 from ddcalogen.engine import Generator, IncidentParticles
-from ddcalogen.entries import ENTRIES_COLLECTION, ENTRIES_ENCODING, entries_of, incident_particles
-from ddcalogen.errors import InputError
-from ddcalogen.fill import ShowersFromFile, fill_events, open_record, recorded_seed
+from ddcalogen.entries import ENTRIES_COLLECTION, ENTRIES_ENCODING, cells_hashes, entries_of, incident_particles
+from ddcalogen.errors import ConfigurationError, InputError
+from ddcalogen.fill import ShowersFromFile, check_geometry, fill_events, open_record, recorded_seed
 from ddcalogen.geometry import Geometry
 from ddcalogen.models import find_model
 from ddcalogen.simulate import Simulator, add_hits, collections_of
@@ -268,6 +268,19 @@ def test_records_that_cannot_be_filled(tmp_path: Path, ild: Geometry) -> None:
     still = replace(entries, momentum_gev=np.zeros((len(entries), 3), np.float32))
     list(fill_events([replace(event, tracker_hits={ENTRIES_COLLECTION: still})], simulator))
     assert simulator.summary.fates["not simulated: bad kinematics"] == len(entries)
+
+
+def test_other_cells_are_refused(tmp_path: Path, ild: Geometry) -> None:
+    same = cells_hashes(ild, ["EcalBarrel", "EcalEndcap"])
+    events = record_events(ild)[:1]
+    generator = Generator(find_model(MODEL), ild)
+    good = write_record(tmp_path / "good.root", ild, events, DDCaloGenCells=[*same, "HcalBarrel:0123456789abcdef"])
+    check_geometry(Reader(good), Simulator([generator]))
+    bad = write_record(tmp_path / "bad.root", ild, events, DDCaloGenCells=[same[0], "EcalEndcap:0123456789abcdef"])
+    with pytest.raises(ConfigurationError, match="other cells") as caught:
+        check_geometry(Reader(bad), Simulator([generator]))
+    assert "EcalEndcap" in str(caught.value)
+    assert "EcalBarrel" not in str(caught.value)
 
 
 def test_particles_without_a_shower_are_told(tmp_path: Path, ild: Geometry, toy_model: Callable[..., Path]) -> None:

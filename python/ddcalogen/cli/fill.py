@@ -87,7 +87,15 @@ def fill(
 
       ddcalogen fill record.edm4hep.root -o full.edm4hep.root --provider cuda --batch 512
     """
-    from ddcalogen.fill import ShowersFromFile, fill_events, fill_parameters, fill_writer, open_record, recorded_seed
+    from ddcalogen.fill import (
+        ShowersFromFile,
+        check_geometry,
+        fill_events,
+        fill_parameters,
+        fill_writer,
+        open_record,
+        recorded_seed,
+    )
 
     begin = time.perf_counter()
     options = choices(provider=provider, runtime=runtime, grid_method=grid_method, layout=layout)
@@ -129,6 +137,7 @@ def fill(
         from ddcalogen.simulate import Simulator
 
         simulator = Simulator(generators)
+        check_geometry(reader, simulator)
         chosen: dict[str, LayoutName] = {} if options["layout"] is None else {"layout": options["layout"]}  # type: ignore[dict-item]
         with fill_writer(reader, simulator, output, **chosen) as writer, progress_bar() as bar:
             task = bar.add_task("filling events", total=len(reader))

@@ -56,7 +56,8 @@ def _boxes(geometry: Geometry | None, cell_id: npt.NDArray[np.uint64], centre: D
         size[mine[same]] = (rectangle[same][:, [1, 3]] - rectangle[same][:, [0, 2]]) / 2
     axes[known] = np.concatenate([u_axis, v_axis], axis=1)
     # thin sensors would be invisible from the side
-    half[known] = np.column_stack([size, np.maximum(0.6, np.array([p.half_thickness_mm for p in planes])[plane[known]])])
+    thickness = np.array([p.half_thickness_mm for p in planes])[plane[known]]
+    half[known] = np.column_stack([size, np.maximum(0.6, thickness)])
     return axes, half
 
 
@@ -92,7 +93,8 @@ def _outline(geometry: Geometry | None) -> list[dict[str, Any]]:
 
 
 def _flight(start: Doubles, end: Doubles, momentum: Doubles, charge: float, b_tesla: float) -> Doubles:
-    """Points on the way from start to end, float64 [K,3]: straight, or on the helix in the field (less than half a turn)."""
+    """Points on the way from start to end, float64 [K,3]: straight, or on the helix in the field (less than
+    half a turn)."""
     pt = float(np.hypot(momentum[0], momentum[1]))
     chord = float(np.hypot(*(end - start)[:2]))
     if charge == 0 or b_tesla == 0 or pt < 1e-6 or chord < 1e-6:

@@ -46,7 +46,7 @@ def display(
     with Reader(file) as reader:
         if event >= len(reader):
             raise InputError(
-                "the file has no such event", found=f"event {event} of {len(reader)}", expected=f"0 to {len(reader) - 1}"
+                "the file has no such event", found=f"event {event} of {len(reader)}", expected=f"below {len(reader)}"
             )
         content = next(iter(reader.events(event, event + 1)))
         named = {**reader.run_parameters, **reader.metadata}.get("detectorName") if detector is None else detector

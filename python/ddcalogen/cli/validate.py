@@ -45,7 +45,7 @@ def validate(
     ] = DEFAULT_DETECTOR,
     showers: Annotated[int, typer.Option(min=50, help="Showers per sample, at most.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 1,
-    folds: Annotated[int, typer.Option(min=3, help="Folds of the cross-validation.")] = 5,
+    folds: Annotated[int, typer.Option(min=3, help="Folds of the cross-validation.")] = 10,
     low_level: Annotated[bool, typer.Option(help="Train the classifier on cells, too.")] = True,
     placed: Annotated[
         bool, typer.Option(help="Compare in the detector's real cells and after clustering, too.")
@@ -60,8 +60,8 @@ def validate(
 ) -> None:
     """Compare a model with Geant4: numbers with uncertainties, plots, and a report that opens offline.
 
-    Beside every figure stand its value for Geant4 against Geant4, which a perfect model would get, and for Geant4 showers
-    with a known error, which tells whether the figure would see one.
+    Beside every figure stand its value for Geant4 against Geant4, which a perfect model would get, and for Geant4
+    showers with a known error, which tells whether the figure would see one.
 
     Examples:
 

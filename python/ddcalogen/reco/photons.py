@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Photon clusters from the cells of one event.
 
-Cells close to each other in space form groups (single linkage). In each group the cells are projected from the origin onto
-the plane across the line of sight, where showers are narrow and photons stand apart; peaks of the energy density there
-are photons, and every cell goes to the nearest peak.
+Cells close to each other in space form groups (single linkage). In each group the cells are projected from the origin
+onto the plane across the line of sight, where showers are narrow and photons stand apart; peaks of the energy density
+there are photons, and every cell goes to the nearest peak.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Doubles = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Photons:
-    """K clusters of one event, the most energetic first..
+    """K clusters of one event, the most energetic first.
 
-    energy_gev float64 [K] (sum of the cell energies given); centre_mm float64 [K,3] (energy-weighted mean); axis float64
-    [K,3] (unit vector along the cluster, pointing away from where photons come from; zero for fewer than 3 cells); hits int64 [K]; label
-    int64 [H], cluster of each cell, -1 where there is none.
+    energy_gev float64 [K] (sum of the cell energies given); centre_mm float64 [K,3] (energy-weighted mean); axis
+    float64 [K,3] (unit vector along the cluster, pointing away from where photons come from; zero for fewer than 3
+    cells); hits int64 [K]; label int64 [H], cluster of each cell, -1 where there is none.
     """
 
     energy_gev: Doubles

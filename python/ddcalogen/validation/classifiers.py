@@ -44,8 +44,8 @@ class Separation:
     """How well two samples can be told apart; values over the held-out folds of the cross-validation.
 
     `auc`: area under the ROC curve, 0.5 none; `accuracy` of the best guess; `jsd`: (ln 2 − binary cross-entropy)/ln 2
-    after isotonic calibration, 0 none, 1 always. The error of the AUC is the larger of the spread over folds / √folds and
-    the statistical error of an AUC of 0.5 for as many showers.
+    after isotonic calibration, 0 none, 1 always. The error of the AUC is the larger of the spread over folds / √folds
+    and the statistical error of an AUC of 0.5 for as many showers.
     """
 
     auc: Value
@@ -66,7 +66,8 @@ def caloclouds_features(o: Observables, reference: Observables) -> Doubles:
     """Return the 25 features of CaloClouds II, float64 [N, 25].
 
     Three centres of gravity, occupancy, sampling fraction, and the energy in 10 longitudinal and 10 radial bins that
-    hold about the same energy in the reference (whole layers and rings, so that bins may stay empty), per visible energy.
+    hold about the same energy in the reference (whole layers and rings, so that bins may stay empty), per visible
+    energy.
     """
     s = o.scalars
     visible = np.where(s["visible_gev"] > 0, s["visible_gev"], 1.0)[:, None]
@@ -250,7 +251,7 @@ def separate_features(
     rate: float = 1e-3,
     batch: int = 128,
     epochs: int = 60,
-    folds: int = 5,
+    folds: int = 10,
     seed: int = 0,
     progress: Callable[[], None] = _nothing,
 ) -> Separation:
@@ -287,8 +288,8 @@ class _ImageNetwork(torch.nn.Module):
         super().__init__()
         steps = ((1, 2, 2, 2), (16, 2, 1, 1), (16, 1, 2, 2), (16, 2, 1, 1))
         parts: list[torch.nn.Module] = []
-        for channels, *stride in steps:
-            parts += [torch.nn.Conv3d(channels, 16, 3, tuple(stride), 1), torch.nn.LeakyReLU(0.2)]
+        for channels, *(deep, wide, high) in steps:
+            parts += [torch.nn.Conv3d(channels, 16, 3, (deep, wide, high), 1), torch.nn.LeakyReLU(0.2)]
         self.convolutions = torch.nn.Sequential(*parts, torch.nn.Flatten())
         with torch.no_grad():
             width = self.convolutions(torch.zeros(1, 1, *IMAGE_SHAPE)).shape[1]
@@ -309,8 +310,8 @@ def separate_images(
     sample: tuple[Floats, Doubles],
     reference: tuple[Floats, Doubles],
     *,
-    epochs: int = 12,
-    used_folds: int = 2,
+    epochs: int = 10,
+    used_folds: int = 1,
     seed: int = 0,
     progress: Callable[[], None] = _nothing,
 ) -> Separation:

@@ -4,8 +4,8 @@
 
 Cells are squares in each layer, on a grid that is shifted at random per shower, as the entry points of particles are in
 a detector. Points that were merged on a finer grid (Geant4 files) are never cut by a cell border: the cell grid then
-follows the merging grid. Positions are given relative to where the shower axis meets the layer, `along` and `across` the
-inclination (the shower frame's x and y for perpendicular showers), so that showers of all angles can be compared.
+follows the merging grid. Positions are given relative to where the shower axis meets the layer, `along` and `across`
+the inclination (the shower frame's x and y for perpendicular showers), so that showers of all angles can be compared.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def measure(showers: Showers, cells: Cells, *, cell_mm: float, calorimeter: str 
     row, gev, depth = hit.shower, hit.energy_gev, hit.layer.astype(np.float64)
     incident = showers.energy_gev.astype(np.float64)
 
-    visible = np.bincount(row, gev, n)
+    visible: Doubles = np.bincount(row, gev, n).astype(np.float64)
     safe = np.where(visible > 0, visible, 1.0)
     hits = np.bincount(row, minlength=n).astype(np.float64)
     some = np.maximum(hits, 1.0)
@@ -238,11 +238,11 @@ def measure(showers: Showers, cells: Cells, *, cell_mm: float, calorimeter: str 
     along, along_rms = moments(hit.along_mm)
     across, across_rms = moments(hit.across_mm)
     layer, layer_rms = moments(depth)
-    layer_gev = np.bincount(row * layers + hit.layer, gev, n * layers).reshape(n, layers)
+    layer_gev: Doubles = np.bincount(row * layers + hit.layer, gev, n * layers).astype(np.float64).reshape(n, layers)
     radius = hit.radius_mm
     ring = np.floor(radius / cell_mm).astype(np.int64)
     inside = ring < RADIAL_BINS
-    radial = np.bincount(row[inside] * RADIAL_BINS + ring[inside], gev[inside], n * RADIAL_BINS)
+    radial: Doubles = np.bincount(row[inside] * RADIAL_BINS + ring[inside], gev[inside], n * RADIAL_BINS).astype(float)
     started = layer_gev > START_GEV[calorimeter]
     cell_mean = visible / some
     bins = len(SPECTRUM_EDGES_GEV) - 1

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The comparison in the real cells of the detector, before and after clustering.
 
-Three studies: the model against full simulation of particles from the origin (gaps, corners, endcaps, and conversions in
-the tracker, which only full simulation has); the model against Geant4 showers that are put into the same detector with the
-same placement (resolutions, two photons); and what the ways to bring a grid into real cells do to Geant4 showers.
+Three studies: the model against full simulation of particles from the origin (gaps, corners, endcaps, and conversions
+in the tracker, which only full simulation has); the model against Geant4 showers that are put into the same detector
+with the same placement (resolutions, two photons); and what the ways to bring a grid into real cells do to Geant4
+showers.
 """
 
 from __future__ import annotations
@@ -177,8 +178,8 @@ def incident_from_origin(
 def region_of(generator: Generator, particles: IncidentParticles) -> NDArray[np.str_]:
     """Part of the calorimeter on the straight way of each particle, [N].
 
-    "barrel" or "endcap" where at least 28 of 30 layers (the same part of others) have a cell on the way; "barrel: gap or
-    corner" and "endcap: gap or edge" where fewer have.
+    "barrel" or "endcap" where at least 28 of 30 layers (the same part of others) have a cell on the way; "barrel: gap
+    or corner" and "endcap: gap or edge" where fewer have.
     """
     names = []
     surfaces = generator.geometry.surfaces
@@ -241,7 +242,7 @@ def _from_origin(
     truth_hits = full.hits[index]
     response = (model.sums(model.energy_gev) / many.energy_gev).reshape(copies, n)
     hits = model.hits.reshape(copies, n)
-    accepted = done.reshape(copies, n).all(axis=0)
+    accepted = np.asarray(done.reshape(copies, n).all(axis=0), bool)
     good = accepted & (region == "barrel") & (truth_response > 0)
     pick = np.flatnonzero(good)
     factors = calibrate(_take(full, index[pick]), energy[pick]) if len(pick) >= 10 else (1 / 0.0227, 2 / 0.0227)
@@ -255,7 +256,7 @@ def _from_origin(
             continue
         g_mu, g_width = _relative(truth_response[used])
         m_mu, m_width = _relative(response[:, used].ravel())
-        entry = {
+        entry: dict[str, Any] = {
             "region": name,
             "particles": int(mine.sum()),
             "simulated": int(used.sum()),
@@ -284,7 +285,7 @@ def _from_origin(
                     "cells, model",
                 ],
                 rows,
-            )  # fmt: skip
+            )
         ],
     )
     picture = _scatter(particles, region, truth_response, response.mean(axis=0), accepted)
@@ -376,7 +377,9 @@ def _reconstruct(
         photons = find_photons(cells.position_mm[part], cells.energy_gev[part] * scale[part], origin_mm=vertex)
         number.append(len(photons))
         if len(photons) == 0:
-            energy.append(0.0), across.append(math.nan), pointing.append(math.nan)
+            energy.append(0.0)
+            across.append(math.nan)
+            pointing.append(math.nan)
             continue
         direction, entry = particles.direction[i], particles.position_mm[i]
         away = photons.centre_mm[0] - entry
@@ -450,9 +453,12 @@ def _after_placement(
         numbers.append(entry)
     section = report.Section(
         "After placement and clustering",
-        "Geant4 showers and the model's, for the same particles at random points of a barrel stave, brought into the real "
-        "cells by the same placement, then clustered. Energies relative to the incident one, with one calibration for both; "
-        "distance of the cluster's centre from the true line, and angle between its axis and the true direction: medians.",
+        "Geant4 showers and the model's, for the same particles at random points of a barrel stave, brought into the "
+        "real "
+        "cells by the same placement, then clustered. Energies relative to the incident one, with one calibration for "
+        "both; "
+        "distance of the cluster's centre from the true line, and angle between its axis and the true direction: "
+        "medians.",
         [
             report.table(
                 [
@@ -544,7 +550,8 @@ def _back_projection(
     section = report.Section(
         "From a grid into real cells",
         f"{n} Geant4 showers were summed into a regular grid and brought back into real cells: everything at the cell "
-        "centre (nearest), at one random point (random), or shared by area (overlap, here as 5 × 5 equal parts). Compared "
+        "centre (nearest), at one random point (random), or shared by area (overlap, here as 5 × 5 equal parts). "
+        "Compared "
         "with placing the points themselves: cells above threshold, visible energy, shift of the centre of gravity, "
         "separation power of the cell spectrum. Where a ratio is off one, the grid leaves its print on the showers.",
         [
@@ -565,7 +572,8 @@ def _back_projection(
 
 
 def _through_grid(showers: Showers, low: list[Doubles], width: float, parts: int, rng: np.random.Generator) -> Showers:
-    """Showers as points of a grid: cell centres (parts 0), one random point per grid cell (1), parts × parts equal ones."""
+    """Showers as points of a grid: cell centres (parts 0), one random point per grid cell (1), parts × parts
+    equal ones."""
     reach = 1 << 12
     row, layer = showers.shower_of_point, showers.layer.astype(np.int64)
     ix, iy = (np.round(v / width).astype(np.int64) + reach // 2 for v in low)
@@ -632,7 +640,8 @@ def compare_placed(
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     plots.check_plotting()
     rng = np.random.default_rng([seed, 4])
-    sections, numbers = [], {}
+    sections: list[report.Section] = []
+    numbers: dict[str, Any] = {}
     if full_simulation is not None:
         progress("particles from the origin")
         section, numbers["from_origin"], factors = _from_origin(generator, full_simulation, folder, copies)

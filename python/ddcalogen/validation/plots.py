@@ -65,7 +65,7 @@ def check_plotting() -> None:
     torch.set_num_threads(1)
 
 
-def _style() -> dict[str, Any]:
+def _style() -> Any:
     return {
         "font.size": 11,
         "axes.labelsize": 12,
@@ -121,7 +121,8 @@ def histogram_panels(
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio, ratio_error, band = m / h, em / h, eh / h
         shown = np.isfinite(ratio) & (h > 0)
-        below.stairs(1 + np.where(shown, band, 0), edges, baseline=1 - np.where(shown, band, 0), fill=True, color=GEANT4,
+        below.stairs(1 + np.where(shown, band, 0), edges, baseline=1 - np.where(shown, band, 0), fill=True,
+        color=GEANT4,
                      alpha=0.4, lw=0)  # fmt: skip
         below.axhline(1.0, color=GEANT4, lw=1)
         centre = np.sqrt(edges[1:] * edges[:-1]) if log_x else (edges[1:] + edges[:-1]) / 2
@@ -235,8 +236,8 @@ def _profiles(ref: Observables, mod: Observables, model_name: str) -> Iterator[P
         "Visible energy in rings around the shower axis.",
         "Profiles",
         histogram_panels(
-            rings, (a, ea), (b, eb), x_label="distance from the axis (mm)", y_label="MeV per shower and ring", log_y=True,
-            names=("Geant4", model_name),
+            rings, (a, ea), (b, eb), x_label="distance from the axis (mm)", y_label="MeV per shower and ring",
+            log_y=True, names=("Geant4", model_name),
         ),
     )  # fmt: skip
 
@@ -248,7 +249,7 @@ def _windows(ref: Observables, mod: Observables, model_name: str) -> Iterator[Pi
         if min(len(a), len(b)) < 30:
             continue
         for name in ("response", "hits"):
-            title, unit = SCALARS[name]
+            title = SCALARS[name][0]
             edges = _edges(a.scalars[name], b.scalars[name], 15, False)
             yield Picture(
                 f"{name}_{centre}gev",
@@ -264,19 +265,22 @@ def _windows(ref: Observables, mod: Observables, model_name: str) -> Iterator[Pi
                     names=("Geant4", model_name),
                 ),
             )
-    for low, high in ((0, 15), (25, 35), (45, 60.5)):
-        a, b = (o.select((o.theta_deg >= low) & (o.theta_deg < high) & (o.energy_gev >= 10)) for o in (ref, mod))
+    for smallest, largest in ((0, 15), (25, 35), (45, 60.5)):
+        a, b = (
+            o.select((o.theta_deg >= smallest) & (o.theta_deg < largest) & (o.energy_gev >= 10)) for o in (ref, mod)
+        )
         if min(len(a), len(b)) < 30:
             continue
         layers = np.arange(a.layer_gev.shape[1] + 1) - 0.5
         scaled = [_per_shower(1e3 * o.layer_gev / o.energy_gev[:, None]) for o in (a, b)]
         yield Picture(
-            f"longitudinal_{low}deg",
-            f"Longitudinal profile at {low}° to {high:g}° from the layer normal, above 10 GeV ({len(a)} and {len(b)} "
+            f"longitudinal_{smallest}deg",
+            f"Longitudinal profile at {smallest}° to {largest:g}° from the layer normal, above 10 GeV ({len(a)} and "
+            f"{len(b)} "
             "showers).",
             "At fixed angles",
             histogram_panels(
-                layers, scaled[0], scaled[1], x_label="layer", y_label="MeV per GeV", title=f"{low}°–{high:g}°",
+                layers, scaled[0], scaled[1], x_label="layer", y_label="MeV per GeV", title=f"{smallest}°–{largest:g}°",
                 names=("Geant4", model_name),
             ),
         )  # fmt: skip

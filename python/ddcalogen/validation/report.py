@@ -32,8 +32,8 @@ th { background: #f4f4f4; position: sticky; top: 0; } td.n { text-align: right; 
 td.good { background: #e6f4e6; } td.fair { background: #fff6da; } td.bad { background: #fbe3e1; }
 td.seen { font-weight: 600; } .scroll { overflow-x: auto; }
 figure { display: inline-block; margin: 6px 10px 14px 0; max-width: 100%; vertical-align: top; }
-figure img { max-width: 100%; height: auto; display: block; } figcaption { font-size: 13px; color: #555; max-width: 560px; }
-.wide figcaption { max-width: 1000px; } code { background: #f4f4f4; padding: 1px 4px; }
+figure img { max-width: 100%; height: auto; display: block; } figcaption { font-size: 13px; color: #555; max-width:
+560px; } .wide figcaption { max-width: 1000px; } code { background: #f4f4f4; padding: 1px 4px; }
 """
 
 

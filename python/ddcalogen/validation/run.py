@@ -75,7 +75,7 @@ class Settings:
     showers: int = 2000
     seed: int = 1
     subsets: int = 5
-    folds: int = 5
+    folds: int = 10
     low_level: bool = True
 
 
@@ -100,8 +100,8 @@ class Result:
         energy, theta = self.reference.observables.energy_gev, self.reference.observables.theta_deg
         pdg = ", ".join(str(p) for p in np.unique(self.reference.showers.pdg))
         return (
-            f"PDG {pdg}, {energy.min():.3g} to {energy.max():.3g} GeV, {theta.min():.0f} to {theta.max():.0f} deg to the "
-            f"normal, {self.showers} showers per sample of {', '.join(self.files)}"
+            f"PDG {pdg}, {energy.min():.3g} to {energy.max():.3g} GeV, {theta.min():.0f} to {theta.max():.0f} deg to "
+            f"the normal, {self.showers} showers per sample of {', '.join(self.files)}"
         )
 
 
@@ -249,7 +249,8 @@ def _classifier_controls(result: Result) -> tuple[str, list[list[Any]]]:
         row.append((str(f.values["model"]), ""))
         rows.append(row)
     text = (
-        "Can the classifiers learn, and do they stay calm where there is nothing to learn? Geant4 against Geant4 must give "
+        "Can the classifiers learn, and do they stay calm where there is nothing to learn? Geant4 against Geant4 must "
+        "give "
         "0.50 within its error. The same Geant4 showers with a known error must be told apart; where an error is not "
         "found, the classifier, or the size of the sample, is too weak for it, and its verdict on the model is a lower "
         "limit."
@@ -305,10 +306,12 @@ def write_report(
     head = [
         report.Section(
             "Figures of merit",
-            f"Distances between distributions, zero (AUC and accuracy: 0.5) for equal samples of endless size. A perfect "
+            f"Distances between distributions, zero (AUC and accuracy: 0.5) for equal samples of endless size. A "
+            f"perfect "
             f"model would get the column <em>Geant4 again</em>. Green: within 2 standard deviations of that, yellow: "
             f"within 5. Bold: a known error is found by more than 3. W1 after CaloClouds II (2309.05704), with "
-            f"{result.settings.subsets} subsets of {result.showers // result.settings.subsets} showers instead of 10 of "
+            f"{result.settings.subsets} subsets of {result.showers // result.settings.subsets} showers instead of 10 "
+            f"of "
             "50,000; FPD and KPD after 2211.10295 with as many showers as there are; so compare with published values "
             "only through the Geant4 column.",
             [report.figures_table(key, columns)],

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The samples that are compared: Geant4 showers nobody fitted to, more of them as a yardstick, and the model's.
 
-The reference is the test split of the Geant4 files. Each other sample, among them the model's, has the incident particles
-of *another* set of Geant4 showers of the same size, so that the Geant4-against-Geant4 value of a figure is what a perfect
-model would get.
+The reference is the test split of the Geant4 files. Each other sample, among them the model's, has the incident
+particles of *another* set of Geant4 showers of the same size, so that the Geant4-against-Geant4 value of a figure is
+what a perfect model would get.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ddcalogen.errors import InferenceError, InputError
 from ddcalogen.training.data import SPLITS, ShowerFile, Showers
 from ddcalogen.validation.observables import Cells, Observables, make_cells, measure
 
-__all__ = ["Sample", "distort", "generate", "geant4_samples", "make_sample"]
+__all__ = ["Sample", "distort", "geant4_samples", "generate", "make_sample"]
 
 _LEAST = 50
 _TEST = SPLITS.index("test")
@@ -119,7 +119,7 @@ def geant4_samples(
             if any(len(c) for c in chosen):
                 chunk = file.read(start, stop)
                 layers = len(card.calorimeter.layer_depth_mm)
-                if len(chunk.layer) and not (0 <= chunk.layer.min() and chunk.layer.max() < layers):
+                if len(chunk.layer) and not (chunk.layer.min() >= 0 and chunk.layer.max() < layers):
                     raise InputError(
                         "the layers of the shower file do not fit the model",
                         found=f"{file.path}, layers {chunk.layer.min()}..{chunk.layer.max()}",

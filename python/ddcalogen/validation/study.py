@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -43,8 +44,8 @@ Kind = Literal["distance", "quantity"]
 class Figure:
     """One figure of merit for every sample.
 
-    kind "distance": the sample against the reference, smaller is better, `values["geant4"]` is what a perfect model would
-    get. kind "quantity": a property of the sample, to be compared with that of `values["reference"]`.
+    kind "distance": the sample against the reference, smaller is better, `values["geant4"]` is what a perfect model
+    would get. kind "quantity": a property of the sample, to be compared with that of `values["reference"]`.
     """
 
     group: str
@@ -150,7 +151,7 @@ def classifier_figures(
     reference: Sample,
     *,
     seed: int = 0,
-    folds: int = 5,
+    folds: int = 10,
     low_level: bool = True,
     calorimeter: str = "ecal",
     advance: Callable[[str], None] = lambda _: None,
@@ -201,7 +202,7 @@ def classifier_figures(
         if low_level:
             advance(f"cells: {key}")
             found.setdefault("cells (3-D convolutions)", {})[key] = separate_images(
-                images(sample), images(reference), used_folds=min(2, folds), seed=seed
+                images(sample), images(reference), seed=seed
             )
     return [
         Figure(f"classifier {what}", label, "", "distance", {key: getattr(s, field) for key, s in by_sample.items()})
@@ -223,7 +224,7 @@ class Bin:
 
 def bins_of(values: NDArray[np.float64], edges: Sequence[float]) -> list[tuple[float, float, NDArray[np.bool_]]]:
     """Bins with at least 20 showers: (low, high, mask)."""
-    masks = [(low, high, (values >= low) & (values < high)) for low, high in zip(edges, edges[1:], strict=False)]
+    masks = [(low, high, (values >= low) & (values < high)) for low, high in itertools.pairwise(edges)]
     return [(low, high, mask) for low, high, mask in masks if mask.sum() >= _LEAST_IN_BIN]
 
 

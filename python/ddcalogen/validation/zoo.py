@@ -79,8 +79,8 @@ def write_zoo(results: Sequence[Result], path: Path) -> None:
     )
     text = f"""# Models and how good they are
 
-Written by `ddcalogen validate --all {files} --showers {first.settings.showers} --seed {first.settings.seed}` with ddcalogen
-{__version__} on {today}; do not edit. Models: {versions}.
+Written by `ddcalogen validate --all {files} --showers {first.settings.showers} --seed {first.settings.seed}` with
+ddcalogen {__version__} on {today}; do not edit. Models: {versions}.
 
 {first.conditions}. Distances (AUC, W1, correlations, FPD) compare with Geant4 showers that no model was fitted to; the
 column Geant4 is what a second Geant4 sample of the same size gets. Means and the peak are compared with Geant4's own.

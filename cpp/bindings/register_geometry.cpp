@@ -1,11 +1,10 @@
 // SPDX-FileCopyrightText: 2026 the DDCaloGen authors
 // SPDX-License-Identifier: Apache-2.0
+#include "bindings/arrays.h"
 #include "bindings/register.h"
 
-#include "core/Error.h"
 #include "geometry/SensitiveSurfaces.h"
 
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <ctime>
@@ -17,22 +16,10 @@ namespace ddcalogen {
 
 namespace {
 
-template <class T> using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 using Triple = std::array<double, 3>;
 
 Vec3 vec(const Triple& t) { return {t[0], t[1], t[2]}; }
 Triple triple(const Vec3& v) { return {v.x, v.y, v.z}; }
-
-template <class T> void require_shape(const Array<T>& array, py::ssize_t columns, const char* name) {
-  const bool good = columns == 0 ? array.ndim() == 1 : array.ndim() == 2 && array.shape(1) == columns;
-  if (good)
-    return;
-  std::string found = "shape (";
-  for (py::ssize_t i = 0; i < array.ndim(); ++i)
-    found += (i ? ", " : "") + std::to_string(array.shape(i));
-  throw Error(ErrorKind::Input, std::string("array '") + name + "' has the wrong shape", found + ")",
-              columns == 0 ? "(N,)" : "(N, " + std::to_string(columns) + ")");
-}
 
 void require_plane(const SensitiveSurfaces& surfaces, std::size_t plane) {
   if (plane >= surfaces.plane_count())
@@ -47,10 +34,10 @@ DetectorTable make_table(std::string name, std::string readout, std::string enco
                          const Array<double>& translation_mm) {
   if (rotations.ndim() != 3 || rotations.shape(1) != 3 || rotations.shape(2) != 3)
     throw Error(ErrorKind::Input, "array 'rotations' has the wrong shape", {}, "(R, 3, 3)");
-  require_shape(volume_id, 0, "volume_id");
-  require_shape(rotation, 0, "rotation");
-  require_shape(solid, 0, "solid");
-  require_shape(translation_mm, 3, "translation_mm");
+  require_shape(volume_id, "volume_id", {-1});
+  require_shape(rotation, "rotation", {-1});
+  require_shape(solid, "solid", {-1});
+  require_shape(translation_mm, "translation_mm", {-1, 3});
   DetectorTable table;
   table.name = std::move(name);
   table.readout = std::move(readout);
@@ -70,7 +57,7 @@ DetectorTable make_table(std::string name, std::string readout, std::string enco
 
 Array<std::uint64_t> locate(const SensitiveSurfaces& surfaces, const Array<double>& position_mm,
                             const std::optional<std::string>& detector) {
-  require_shape(position_mm, 3, "position_mm");
+  require_shape(position_mm, "position_mm", {-1, 3});
   const std::int64_t only = detector ? std::int64_t{surfaces.detector_index(*detector)} : -1;
   Array<std::uint64_t> cells(position_mm.shape(0));
   const double* p = position_mm.data();
@@ -86,10 +73,10 @@ Array<std::uint64_t> locate(const SensitiveSurfaces& surfaces, const Array<doubl
 
 Array<std::uint64_t> locate_in_plane(const SensitiveSurfaces& surfaces, const Array<std::uint32_t>& plane,
                                      const Array<double>& uv_mm) {
-  require_shape(uv_mm, 2, "uv_mm");
+  require_shape(uv_mm, "uv_mm", {-1, 2});
   const bool one = plane.ndim() == 0;
   if (!one) {
-    require_shape(plane, 0, "plane");
+    require_shape(plane, "plane", {-1});
     if (plane.shape(0) != uv_mm.shape(0))
       throw Error(ErrorKind::Input, "arrays 'plane' and 'uv_mm' have different length",
                   std::to_string(plane.shape(0)) + " and " + std::to_string(uv_mm.shape(0)));
@@ -108,7 +95,7 @@ Array<std::uint64_t> locate_in_plane(const SensitiveSurfaces& surfaces, const Ar
 }
 
 Array<double> cell_centres(const SensitiveSurfaces& surfaces, const Array<std::uint64_t>& cell_id) {
-  require_shape(cell_id, 0, "cell_id");
+  require_shape(cell_id, "cell_id", {-1});
   Array<double> centres({cell_id.shape(0), py::ssize_t{3}});
   const CellID* cells = cell_id.data();
   double* out = centres.mutable_data();
@@ -127,7 +114,7 @@ Array<double> cell_centres(const SensitiveSurfaces& surfaces, const Array<std::u
 }
 
 template <class Out, class Function> Array<Out> map_cells(const Array<std::uint64_t>& cell_id, Function&& function) {
-  require_shape(cell_id, 0, "cell_id");
+  require_shape(cell_id, "cell_id", {-1});
   Array<Out> result(cell_id.shape(0));
   const CellID* cells = cell_id.data();
   Out* out = result.mutable_data();
@@ -140,7 +127,7 @@ template <class Out, class Function> Array<Out> map_cells(const Array<std::uint6
 
 /// [low, high] of u and v of the cell that holds each point, and its cellID; zeros where there is none.
 py::tuple rectangles_in_plane(const SensitiveSurfaces& surfaces, std::size_t plane, const Array<double>& uv_mm) {
-  require_shape(uv_mm, 2, "uv_mm");
+  require_shape(uv_mm, "uv_mm", {-1, 2});
   require_plane(surfaces, plane);
   const auto n = static_cast<std::size_t>(uv_mm.shape(0));
   Array<std::uint64_t> cells(uv_mm.shape(0));
@@ -173,8 +160,8 @@ double thread_seconds() {
 /// Seconds for one pass over the points; the sum of cellIDs keeps the compiler from dropping the work.
 py::tuple time_locate_in_plane(const SensitiveSurfaces& surfaces, const Array<std::uint32_t>& plane,
                                const Array<double>& uv_mm) {
-  require_shape(uv_mm, 2, "uv_mm");
-  require_shape(plane, 0, "plane");
+  require_shape(uv_mm, "uv_mm", {-1, 2});
+  require_shape(plane, "plane", {-1});
   if (plane.shape(0) != uv_mm.shape(0))
     throw Error(ErrorKind::Input, "arrays 'plane' and 'uv_mm' have different length");
   for (py::ssize_t i = 0; i < plane.size(); ++i)

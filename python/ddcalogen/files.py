@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ddcalogen.errors import OutputError
@@ -41,4 +41,5 @@ def replace_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
             remedy="Choose another output or make room.",
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what kept the file from being written may keep it from being looked for
+            partial.unlink(missing_ok=True)

@@ -184,6 +184,10 @@ class TestSimulate:
         assert list(out.parent.iterdir()) == []
         failed(run("simulate", "-n", 1, "-o", tmp_path / "missing" / "out.root"), "OutputError")
         failed(run("simulate", "-n", 1, "-o", tmp_path), "OutputError")
+        points = tmp_path / "in.h5"
+        with h5py.File(points, "w") as file:
+            file["position_mm"] = np.zeros((1, 3))
+        failed(run("geometry", "locate", "--points", points, "-o", points / "out.h5"), "OutputError")
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
     def test_full_disk(self) -> None:
@@ -226,7 +230,7 @@ class TestGeometry:
         assert result.returncode == 0, result.stderr
         with h5py.File(tmp_path / "out.h5") as file:
             assert file["cell_id"].dtype == np.uint64
-            np.testing.assert_array_equal(file["cell_id"], ild.surfaces.locate(points, "EcalBarrel"))
+            np.testing.assert_array_equal(file["cell_id"], ild.surfaces.locate(points))
             assert file["cell_centre_mm"].shape == (500, 3)
             assert file["cell_id"][0] != 0
 

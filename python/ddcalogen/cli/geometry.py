@@ -75,7 +75,11 @@ def locate(
     ] = None,
     detector: Detector = DEFAULT_DETECTOR,
     readout: Annotated[
-        str | None, typer.Option(help="Only this detector or readout, e.g. EcalBarrel or EcalBarrelCollection.")
+        str | None,
+        typer.Option(
+            help="Detector or readout of interest, e.g. EcalBarrel or EcalBarrelCollection: the summary says how many "
+            "points lie in it. A point in a cell of another detector keeps that cell, as in DD4hep's converter."
+        ),
     ] = None,
     points: Annotated[Path | None, typer.Option(help="HDF5 file with dataset position_mm, float64 [N,3], mm.")] = None,
     output: Annotated[
@@ -94,29 +98,32 @@ def locate(
     if (point is None) == (points is None):
         raise InputError("give either a point or a file of points", expected="X Y Z, or --points FILE")
     geometry = load_snapshot(detector)
-    only = None if readout is None else _detector_name(geometry, readout)
+    wanted = None if readout is None else _detector_index(geometry, readout)
     if point is not None:
-        cell = geometry.surfaces.locate(np.array([point]), only)
+        cell = geometry.surfaces.locate(np.array([point]))
         _print_cell(geometry, int(cell[0]))
         return
     assert points is not None
     if output is None:
         raise InputError("no output file was named", expected="-o FILE")
     position = _read_points(points)
-    cells = geometry.surfaces.locate(position, only)
+    cells = geometry.surfaces.locate(position)
     centres = geometry.surfaces.cell_centres(cells)
     with replace_when_complete(output) as partial, h5py.File(partial, "w") as file:
         file.create_dataset("cell_id", data=cells, compression="gzip")
         file.create_dataset("cell_centre_mm", data=centres, compression="gzip")
         file.attrs["detector"] = geometry.name
         file.attrs["geometry_sha256"] = geometry.sha256
-    console.print(f"wrote {output}: {int((cells != 0).sum())} of {len(cells)} points lie in a cell")
+    found = f"{int((cells != 0).sum())} of {len(cells)} points lie in a cell"
+    if wanted is not None:
+        found += f", {int((geometry.surfaces.detector_of(cells) == wanted).sum())} of them in {readout}"
+    console.print(f"wrote {output}: {found}")
 
 
-def _detector_name(geometry: Geometry, readout: str) -> str:
-    for d in geometry.surfaces.detectors:
+def _detector_index(geometry: Geometry, readout: str) -> int:
+    for number, d in enumerate(geometry.surfaces.detectors):
         if readout in (d.name, d.readout):
-            return str(d.name)
+            return number
     raise GeometryError(
         "the geometry has no such detector or readout",
         found=readout,

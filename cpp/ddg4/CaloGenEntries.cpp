@@ -16,8 +16,8 @@ namespace ddcalogen::ddg4 {
 
 using Hit = dd4hep::sim::Geant4Tracker::Hit;
 
-CaloGenEntries::CaloGenEntries(dd4hep::sim::Geant4Context* context, const std::string& name, dd4hep::DetElement detector,
-                               dd4hep::Detector& description)
+CaloGenEntries::CaloGenEntries(dd4hep::sim::Geant4Context* context, const std::string& name,
+                               dd4hep::DetElement detector, dd4hep::Detector& description)
     : Geant4Sensitive(context, name, detector, description) {
   // The output takes the meaning of the cellIDs from here: not that of the calorimeter, but that of the entries.
   const std::string collection(kEntriesCollection);
@@ -27,18 +27,15 @@ CaloGenEntries::CaloGenEntries(dd4hep::sim::Geant4Context* context, const std::s
   m_sensitive.setReadout(readout);
 }
 
-void CaloGenEntries::defineCollections() {
-  sequence().defineCollection<Hit>(this, std::string(kEntriesCollection));
-}
+void CaloGenEntries::defineCollections() { sequence().defineCollection<Hit>(this, std::string(kEntriesCollection)); }
 
 void CaloGenEntries::add(dd4hep::sim::Geant4HitCollection& entries, const RecordedParticle& entry) {
   const auto& particle = entry.particle;
   const dd4hep::Position position(particle.position_mm.x, particle.position_mm.y, particle.position_mm.z);
   const dd4hep::Direction momentum(entry.momentum_gev.x * CLHEP::GeV, entry.momentum_gev.y * CLHEP::GeV,
                                    entry.momentum_gev.z * CLHEP::GeV);
-  auto hit = std::make_unique<Hit>(static_cast<int>(particle.particle), particle.pdg,
-                                   particle.energy_gev * CLHEP::GeV, particle.time_ns * CLHEP::ns, 0., position,
-                                   momentum);
+  auto hit = std::make_unique<Hit>(static_cast<int>(particle.particle), particle.pdg, particle.energy_gev * CLHEP::GeV,
+                                   particle.time_ns * CLHEP::ns, 0., position, momentum);
   hit->cellID = static_cast<long long>(entry_cell_id(particle.pdg, particle.particle));
   entries.add(hit.release());
 }

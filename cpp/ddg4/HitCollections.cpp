@@ -43,8 +43,8 @@ HitCollections::HitCollections(const SensitiveSurfaces& surfaces, const std::vec
         for (const auto& k : known)
           found += (found.empty() ? "" : ", ") + k;
         throw Error(ErrorKind::Configuration,
-                    "the sensitive action of detector '" + name + "' does not fill the collection '" +
-                        collection.name + "' of its readout",
+                    "the sensitive action of detector '" + name + "' does not fill the collection '" + collection.name +
+                        "' of its readout",
                     found.empty() ? "no collections" : found, collection.name,
                     "Use an action for calorimeter hits, such as Geant4ScintillatorCalorimeterAction "
                     "(SIM.action.calo, SIM.action.mapActions).");

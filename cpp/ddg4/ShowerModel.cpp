@@ -34,8 +34,7 @@ std::uint64_t output_event_number(dd4hep::sim::Geant4Context& context, int geant
   const auto* parameters = context.event().extension<dd4hep::sim::EventParameters>(false);
   int number = parameters != nullptr ? parameters->eventNumber() : geant4_number;
   for (const char* output : {"EDM4hepOutput", "LcioOutput"})
-    if (auto* action = context.eventAction().get(output);
-        action != nullptr && action->hasProperty("EventNumberOffset"))
+    if (auto* action = context.eventAction().get(output); action != nullptr && action->hasProperty("EventNumberOffset"))
       number += std::max(0, action->property("EventNumberOffset").value<int>());
   return static_cast<std::uint64_t>(static_cast<std::int64_t>(number));
 }
@@ -60,7 +59,8 @@ Worker::Worker(const WorkerSettings& settings, dd4hep::sim::Geant4Context& conte
   const std::string name = settings.entries_detector + "/" + std::string(kEntriesCollection);
   m_entries_id = G4SDManager::GetSDMpointer()->GetCollectionID(name);
   if (m_entries_id < 0)
-    throw Error(ErrorKind::Configuration, "there is no collection for the calorimeter entries", "none of the name " + name,
+    throw Error(ErrorKind::Configuration, "there is no collection for the calorimeter entries",
+                "none of the name " + name,
                 "the sensitive action CaloGenEntries on detector '" + settings.entries_detector + "'",
                 "Let ddcalogen.ddsim.setup configure the run.");
 }
@@ -131,9 +131,8 @@ void Worker::take(const G4Track& track) {
       throw Error(ErrorKind::Configuration, "the event has no collection for calorimeter entries", "none",
                   std::string(kEntriesCollection), "Let ddcalogen.ddsim.setup configure the run.");
     CaloGenEntries::add(*m_entries, m_particle);
-    m_buffer.totals.count(
-        "recorded for " + m_settings.run->models[m_model].simulation->generator().model().name,
-        m_particle.particle.energy_gev);
+    m_buffer.totals.count("recorded for " + m_settings.run->models[m_model].simulation->generator().model().name,
+                          m_particle.particle.energy_gev);
     return;
   }
   m_buffer.add(m_particle.particle, m_model);
@@ -142,11 +141,11 @@ void Worker::take(const G4Track& track) {
 }
 
 void Worker::generate() {
-  m_buffer.flush([this](const IncidentParticle& particle, const CellDeposits& deposits, std::size_t first,
-                        std::size_t last) {
-    m_collections->add(particle, deposits, first, last);
-    m_buffer.totals.hits += last - first;
-  });
+  m_buffer.flush(
+      [this](const IncidentParticle& particle, const CellDeposits& deposits, std::size_t first, std::size_t last) {
+        m_collections->add(particle, deposits, first, last);
+        m_buffer.totals.hits += last - first;
+      });
 }
 
 void Worker::close_track() {

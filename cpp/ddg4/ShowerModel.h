@@ -22,10 +22,10 @@ namespace ddcalogen::ddg4 {
 struct WorkerSettings {
   std::shared_ptr<const Run> run;
   bool record = false;
-  std::size_t batch_cap = 64;          ///< showers are generated early when as many wait
-  std::set<std::string> regions;       ///< names of the Geant4 regions of the calorimeters
-  std::string entries_detector;        ///< detector whose sensitive detector carries the entries (record mode)
-  std::vector<std::string> detectors;  ///< detectors that showers are written into
+  std::size_t batch_cap = 64;         ///< showers are generated early when as many wait
+  std::set<std::string> regions;      ///< names of the Geant4 regions of the calorimeters
+  std::string entries_detector;       ///< detector whose sensitive detector carries the entries (record mode)
+  std::vector<std::string> detectors; ///< detectors that showers are written into
 };
 
 /// Everything that one thread of the simulation needs: guards particles, stops them, and either generates their
@@ -61,7 +61,7 @@ private:
   std::set<int> m_pdg;
   double m_lowest_gev = 0.; ///< no model takes less
 
-  int m_event = -1;                ///< Geant4's number
+  int m_event = -1;                 ///< Geant4's number
   std::uint64_t m_event_number = 0; ///< as the output has it: part of the noise key
   int m_track = -1;
   bool m_decided = false; ///< the track was refused, or has been taken

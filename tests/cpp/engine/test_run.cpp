@@ -107,8 +107,8 @@ TEST(Run, RecordedParticleHasThePrecisionOfTheFile) {
   EXPECT_EQ(r.momentum_gev.z, static_cast<double>(static_cast<float>(1. / 3.)));
   EXPECT_NEAR(norm(r.particle.direction), 1., 1e-15);
   // once more through the file: nothing changes
-  const auto again = as_recorded(-11, r.particle.energy_gev, r.particle.position_mm, r.momentum_gev,
-                                 r.particle.time_ns, 5, 9);
+  const auto again =
+      as_recorded(-11, r.particle.energy_gev, r.particle.position_mm, r.momentum_gev, r.particle.time_ns, 5, 9);
   EXPECT_EQ(again.particle.direction.x, r.particle.direction.x);
   EXPECT_EQ(again.particle.energy_gev, r.particle.energy_gev);
   EXPECT_EQ(entry_cell_id(-11, 9), 0xFFFFFFF500000009ULL);

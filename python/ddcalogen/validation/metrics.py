@@ -27,6 +27,7 @@ __all__ = [
     "kernel_physics_distance",
     "mip_peak",
     "mu90_sigma90",
+    "relative_width",
     "separation_power",
     "wasserstein",
     "wasserstein_set",
@@ -210,6 +211,14 @@ def mu90_sigma90(values: Doubles) -> tuple[Value, Value]:
     core = x[first : first + inside]
     rms = float(core.std())
     return Value(float(core.mean()), rms / math.sqrt(inside)), Value(rms, rms / math.sqrt(2 * inside))
+
+
+def relative_width(values: Doubles) -> tuple[Value, Value]:
+    """Return mu90 and sigma90/mu90 of `mu90_sigma90`; NaN for the width where the mean is zero."""
+    mu, sigma = mu90_sigma90(values)
+    if not abs(mu.value) > 0:
+        return mu, Value(math.nan, math.nan)
+    return mu, Value(sigma.value / mu.value, sigma.error / mu.value)
 
 
 def mip_peak(o: Observables, rng: np.random.Generator, replicas: int = 100) -> tuple[Value, Value]:

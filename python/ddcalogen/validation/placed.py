@@ -31,7 +31,7 @@ from ddcalogen.simulate import collections_of
 from ddcalogen.sources import transport
 from ddcalogen.training.data import Showers
 from ddcalogen.validation import plots, report
-from ddcalogen.validation.metrics import Value, mu90_sigma90
+from ddcalogen.validation.metrics import Value, relative_width
 from ddcalogen.validation.observables import THRESHOLD_GEV
 from ddcalogen.validation.samples import generate
 
@@ -212,11 +212,6 @@ def calibrate(cells: EventCells, energy_gev: Doubles, thick_from: int = 20) -> t
 # ------------------------------------------------------------------------------------------------- three studies
 
 
-def _relative(values: Doubles) -> tuple[Value, Value]:
-    mu, sigma = mu90_sigma90(values)
-    return mu, Value(sigma.value / mu.value, sigma.error / mu.value)
-
-
 def _mean(values: Doubles) -> Value:
     return Value(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))))
 
@@ -254,8 +249,8 @@ def _from_origin(
             if mine.any():
                 rows.append([name, f"{int(used.sum())} of {int(mine.sum())}", *[""] * 6])
             continue
-        g_mu, g_width = _relative(truth_response[used])
-        m_mu, m_width = _relative(response[:, used].ravel())
+        g_mu, g_width = relative_width(truth_response[used])
+        m_mu, m_width = relative_width(response[:, used].ravel())
         entry: dict[str, Any] = {
             "region": name,
             "particles": int(mine.sum()),
@@ -435,7 +430,7 @@ def _after_placement(
     found = {"Geant4": _reconstruct(generator, geant4, particles, factors),
              "model": _reconstruct(generator, model, particles, factors)}  # fmt: skip
     # one common factor, so that Geant4's energies come out right and the model's show its own scale
-    middle = float(np.median(found["Geant4"]["energy"]))
+    middle = float(np.median(found["Geant4"]["energy"])) or 1.0
     rows, numbers = [], []
     for low, high in ((5, 15), (15, 35), (35, 65), (65, 131)):
         use = (showers.energy_gev >= low) & (showers.energy_gev < high)
@@ -444,7 +439,7 @@ def _after_placement(
         row: list[Any] = [f"{low} to {high} GeV ({int(use.sum())})"]
         entry: dict[str, Any] = {"low_gev": low, "high_gev": high, "showers": int(use.sum())}
         for key, values in found.items():
-            mu, width = _relative(values["energy"][use] / middle)
+            mu, width = relative_width(values["energy"][use] / middle)
             across, pointing = _median(values["across_mm"][use], rng), _median(values["pointing_deg"][use], rng)
             row += [str(mu), str(width), str(across), str(pointing)]
             entry[key] = {"mu90": mu, "width": width, "across_mm": across, "pointing_deg": pointing,

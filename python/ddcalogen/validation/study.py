@@ -21,7 +21,7 @@ from ddcalogen.validation.metrics import (
     histogram_distances,
     kernel_physics_distance,
     mip_peak,
-    mu90_sigma90,
+    relative_width,
     wasserstein_set,
 )
 from ddcalogen.validation.observables import SCALARS, THRESHOLD_GEV, Observables
@@ -243,8 +243,7 @@ def response_bins(samples: dict[str, Sample], along: Literal["energy", "angle"])
         mu, resolution, showers = {}, {}, {}
         for key, s in samples.items():
             response = s.observables.scalars["response"][masks[key][low, high]]
-            centre, width = mu90_sigma90(response)
-            mu[key], showers[key] = centre, len(response)
-            resolution[key] = Value(width.value / centre.value, width.error / centre.value)
+            mu[key], resolution[key] = relative_width(response)
+            showers[key] = len(response)
         result.append(Bin(low, high, showers, mu, resolution))
     return result

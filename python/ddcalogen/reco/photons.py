@@ -138,15 +138,13 @@ def _split(
     depth = position @ sight
     flat = (position @ frame.T) * (distance / np.where(depth > 0.1 * distance, depth, distance))[:, None]
     tree = cKDTree(flat)
-    near = tree.query_ball_point(flat, smear)
-    density = np.array([energy[i].sum() for i in near])
-    peaks: list[int] = []
-    for i in np.argsort(-density, kind="stable"):
-        if density[i] < 0.5 * fraction * density.max():
-            break
-        around = tree.query_ball_point(flat[i], apart)
-        if density[i] >= density[around].max() and all(np.hypot(*(flat[i] - flat[p])) >= apart for p in peaks):
-            peaks.append(int(i))
+    a, b = tree.query_pairs(smear, output_type="ndarray").T
+    n = len(energy)
+    density = energy + np.bincount(a, energy[b], n) + np.bincount(b, energy[a], n)
+    a, b = tree.query_pairs(apart, output_type="ndarray").T
+    highest = density >= 0.5 * fraction * density.max()
+    highest[np.where(density[a] >= density[b], b, a)] = False
+    peaks = np.flatnonzero(highest).tolist()
     while True:
         part = np.asarray(cKDTree(flat[peaks]).query(flat)[1], np.int64)
         total = np.bincount(part, energy, len(peaks))

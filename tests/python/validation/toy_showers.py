@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 from ddcalogen.training.data import Showers
+from numpy.typing import NDArray
 
-DEPTH_MM = np.arange(30) * 7.0 + 6.8
+DEPTH_MM: NDArray[np.float64] = np.arange(30, dtype=np.float64) * 7.0 + 6.8
 CELL_MM = 5.088333
 
 

@@ -108,6 +108,7 @@ def histogram_panels(
     """Two histograms (height, error) over common edges, and their ratio below; returns the matplotlib figure."""
     import matplotlib.pyplot as plt
     import mplhep
+    from matplotlib.ticker import MaxNLocator
 
     with plt.rc_context(_style()):
         figure, (top, below) = plt.subplots(
@@ -132,10 +133,14 @@ def histogram_panels(
         below.plot(centre[off_scale], np.clip(ratio[off_scale], 0.53, 1.47), ls="", marker="d", ms=3, color=MODEL)
         for x, text in lines:
             top.axvline(x, color="0.3", lw=0.8, ls="--")
-            top.annotate(text, (x, 0.03), xycoords=("data", "axes fraction"), rotation=90, fontsize=8, ha="right")
+            top.annotate(
+                text, (x, 0.97), xycoords=("data", "axes fraction"), rotation=90, fontsize=8, ha="right", va="top"
+            )
         top.set(ylabel=y_label, title=title)
         if log_x:
             top.set_xscale("log")
+        else:
+            below.xaxis.set_major_locator(MaxNLocator(7))
         heights = np.concatenate([h[h > 0], m[m > 0]])
         if log_y and len(heights):
             top.set_yscale("log")
@@ -199,8 +204,8 @@ def plot_samples(reference: Sample, model: Sample, model_name: str) -> Iterator[
     for name in _SCALAR_PLOTS:
         title, unit = SCALARS[name]
         a, b, scale = ref.scalars[name], mod.scalars[name], 1.0
-        if name.startswith("cell_"):
-            scale, unit = 1e3, "MeV"
+        if name.startswith("cell_") or name == "response":
+            scale, unit = 1e3, "MeV / GeV" if name == "response" else "MeV"
         edges = _edges(scale * a, scale * b, 30, name == "start_layer")
         yield Picture(
             name,
@@ -249,16 +254,18 @@ def _windows(ref: Observables, mod: Observables, model_name: str) -> Iterator[Pi
         if min(len(a), len(b)) < 30:
             continue
         for name in ("response", "hits"):
-            title = SCALARS[name][0]
-            edges = _edges(a.scalars[name], b.scalars[name], 15, False)
+            title = SCALARS[name][0] + (" (MeV / GeV)" if name == "response" else "")
+            scale = 1e3 if name == "response" else 1.0
+            first, second = scale * a.scalars[name], scale * b.scalars[name]
+            edges = _edges(first, second, 15, False)
             yield Picture(
                 f"{name}_{centre}gev",
-                f"{title.capitalize()}, {low} to {high} GeV ({len(a)} and {len(b)} showers).",
+                f"{SCALARS[name][0].capitalize()}, {low} to {high} GeV ({len(a)} and {len(b)} showers).",
                 "At fixed energies",
                 histogram_panels(
                     edges,
-                    _counts(a.scalars[name], edges),
-                    _counts(b.scalars[name], edges),
+                    _counts(first, edges),
+                    _counts(second, edges),
                     x_label=title,
                     y_label="fraction of showers",
                     title=f"{low}–{high} GeV",

@@ -31,7 +31,8 @@ th, td { text-align: left; padding: 3px 14px 3px 6px; border-bottom: 1px solid #
 th { background: #f4f4f4; position: sticky; top: 0; } td.n { text-align: right; white-space: nowrap; }
 td.good { background: #e6f4e6; } td.fair { background: #fff6da; } td.bad { background: #fbe3e1; }
 td.seen { font-weight: 600; } .scroll { overflow-x: auto; }
-figure { display: inline-block; margin: 6px 10px 14px 0; max-width: 100%; vertical-align: top; }
+figure { display: inline-block; margin: 6px 12px 14px 0; width: calc(50% - 18px); vertical-align: top; }
+figure.wide { width: 100%; max-width: 1040px; } @media (max-width: 800px) { figure { width: 100%; } }
 figure img { max-width: 100%; height: auto; display: block; } figcaption { font-size: 13px; color: #555; max-width:
 560px; } .wide figcaption { max-width: 1000px; } code { background: #f4f4f4; padding: 1px 4px; }
 """
@@ -119,7 +120,7 @@ def write_html(title: str, lead: str, sections: Sequence[Section], path: Path) -
         body += section.tables
         for picture, caption in section.pictures:
             data = base64.b64encode(picture.read_bytes()).decode()
-            wide = ' class="wide"' if picture.stem.startswith("response_") else ""
+            wide = ' class="wide"' if picture.stem in ("response_energy", "response_angle", "response_origin") else ""
             body.append(
                 f'<figure{wide}><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
                 f"<figcaption>{html.escape(caption)}</figcaption></figure>"

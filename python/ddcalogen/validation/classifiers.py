@@ -230,7 +230,7 @@ def _cross_validate(
 
     def summary(values: list[float], floor: float) -> Value:
         spread = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-        return Value(float(np.mean(values)), max(spread, floor))
+        return Value(float(np.mean(values)), max(spread, floor) or math.nan)
 
     tested = max(2.0, len(truth) * used_folds / folds / 2)
     chance = math.sqrt((2 * tested + 1) / (12 * tested * tested))

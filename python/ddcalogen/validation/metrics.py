@@ -44,18 +44,16 @@ CORRELATED = (
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """A number and its standard deviation."""
+    """A number and its standard deviation; NaN where that is not known."""
 
     value: float
     error: float
 
     def __str__(self) -> str:
-        digits = 3 if not (self.error > 0 and math.isfinite(self.error)) else max(0, 1 - math.floor(_log10(self.error)))
+        if not math.isfinite(self.error):
+            return f"{self.value:.4g}"
+        digits = max(0, 1 - math.floor(math.log10(self.error))) if self.error > 0 else 3
         return f"{self.value:.{min(digits, 8)}f} ± {self.error:.{min(digits, 8)}f}"
-
-
-def _log10(x: float) -> float:
-    return math.log10(x)
 
 
 def bootstrap(

@@ -103,7 +103,12 @@ def test_correlations_and_distances_tell_different_samples_from_equal_ones() -> 
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(Value(1.23456, 0.012), "1.235 ± 0.012"), (Value(123.4, 5.0), "123.4 ± 5.0")]
+    ("value", "text"),
+    [
+        (Value(1.23456, 0.012), "1.235 ± 0.012"),
+        (Value(123.4, 5.0), "123.4 ± 5.0"),
+        (Value(0.94412, float("nan")), "0.9441"),
+    ],
 )
 def test_values_are_rounded_to_their_error(value: Value, text: str) -> None:
     assert str(value) == text

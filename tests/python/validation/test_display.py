@@ -94,6 +94,7 @@ def test_command_on_a_real_file(shared_data: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["display", str(source), "--event", "1", "-o", str(page)])
     assert result.exit_code == 0, (result.output, result.exception)
     assert "ECalBarrelSiHits" in page.read_text()
+    assert '"detector":"ILD_l5_o1_v02"' in page.read_text()  # known by its cells
     result = CliRunner().invoke(app, ["display", str(source), "--event", "100000", "-o", str(page)])
     assert result.exit_code != 0
     assert "no such event" in str(result.exception)

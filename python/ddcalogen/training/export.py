@@ -40,6 +40,7 @@ from ddcalogen.training.checkpoint import load_checkpoint
 from ddcalogen.training.fit_parametrised import noise
 from ddcalogen.training.observables import CELL_MM
 from ddcalogen.training.systems.parametrised import ILD_ECAL_LAYER_DEPTH_MM, ParametrisedShower
+from ddcalogen.training.threads import one_thread
 
 __all__ = ["Agreement", "Tolerance", "compare_with_torch", "export_model", "onnx_session", "to_onnx"]
 
@@ -180,7 +181,7 @@ def compare_with_torch(
     other = off = showers = total = 0
     for seed, batch in enumerate(batches):
         inputs = _example(batch, 1000 + seed, model.energy_gev)
-        with torch.no_grad():
+        with one_thread(), torch.no_grad():
             expected_spots, expected_counts = (t.numpy() for t in model(*inputs.values()))
         spots, counts = _run(session, inputs)
         limit = [model.capacity(float(e)) for e in inputs["energy"][:, 0]]

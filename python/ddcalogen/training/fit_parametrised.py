@@ -34,8 +34,10 @@ from ddcalogen.training.systems.parametrised import (
     CRITICAL_ENERGY_GEV,
     ILD_ECAL_LAYER_DEPTH_MM,
     LAYERS,
+    REACH_MM,
     ParametrisedShower,
 )
+from ddcalogen.training.threads import one_thread
 
 __all__ = [
     "FitConfig",
@@ -237,8 +239,8 @@ def fit_radial(
     dx = train.x_mm[near] - depth_mm[layer[near]] * tangent[row[near], 0] + jitter[:, 0]
     dy = train.y_mm[near] - depth_mm[layer[near]] * tangent[row[near], 1] + jitter[:, 1]
     tau = depth_x0[layer[near]] / mean_x0[row[near]]
-    # each shower of a class of energy has the same total weight per point energy
-    w = gev[near] / train.energy_gev[row[near]]
+    # energy-weighted profile, showers of all energies with the same weight; almost nothing lies as far as the reach
+    w = gev[near] / train.energy_gev[row[near]] * (np.hypot(dx, dy) < 0.85 * REACH_MM)
     slope = 0.5 * (np.log(train.energy_gev[row[near]] / CRITICAL_ENERGY_GEV) - 8.5)
     x, y, depth, slopes, weights = (torch.from_numpy(a.astype(np.float32)) for a in (dx, dy, tau, slope, w / w.mean()))
     near_normal = train.direction[row, 2] > 0.9999
@@ -249,7 +251,7 @@ def fit_radial(
             model.field[1] = float((weight * train.y_mm[near_normal]).sum() / (weight * far).sum())
     parameters = [
         *(model.core, model.tail, model.core_share, model.tail_power, model.radius_energy),
-        *(model.log_reach_mm, model.field),
+        model.field,
     ]
     optimiser = torch.optim.Adam(parameters, 2e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-2, steps)
@@ -259,7 +261,7 @@ def fit_radial(
         wide = model.field[0]
         shift = (model.field[1] * torch.hypot(x, y)).detach()
         seen = torch.sqrt((x / (1.0 - wide)) ** 2 + ((y - shift) / (1.0 + wide)) ** 2 + 1e-6)
-        shrink = torch.clamp(1.0 - seen * torch.exp(-model.log_reach_mm), min=1e-3)
+        shrink = torch.clamp(1.0 - seen * (1.0 / REACH_MM), min=0.02)
         r2 = (seen / shrink) ** 2
         inside = core**2 / (r2 + core**2) ** 2
         outside = k / tail**2 * (1.0 + r2 / tail**2) ** (-1.0 - k)
@@ -491,31 +493,26 @@ def fit_parametrised(
         The checkpoint cannot be written.
     """
     config = config or FitConfig()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            train = load_split(paths, "train")
-            report(f"{len(train)} training showers, {len(train.x_mm)} points")
-            model = ParametrisedShower()
-            with torch.no_grad():
-                model.log_spot_mev[:2] = torch.log(torch.tensor(config.spot_mev))
-            scores = fit_longitudinal(
-                model,
-                train,
-                steps=config.longitudinal_steps,
-                batch=config.longitudinal_batch,
-                copies=config.longitudinal_copies,
-                report=report,
-            )
-            likelihood = fit_radial(model, train, points=config.radial_points, steps=config.radial_steps, report=report)
-            spots = {"steps": config.spot_steps, "batch": config.spot_batch, "seed": config.seed}
-            fit_spots(model, train, **spots, report=report)
-            fit_moments(model, train, seed=config.seed, report=report)
-            loss = fit_spots(model, train, **spots, report=report)  # once more with the final radii
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        train = load_split(paths, "train")
+        report(f"{len(train)} training showers, {len(train.x_mm)} points")
+        model = ParametrisedShower()
+        with torch.no_grad():
+            model.log_spot_mev[:2] = torch.log(torch.tensor(config.spot_mev))
+        scores = fit_longitudinal(
+            model,
+            train,
+            steps=config.longitudinal_steps,
+            batch=config.longitudinal_batch,
+            copies=config.longitudinal_copies,
+            report=report,
+        )
+        likelihood = fit_radial(model, train, points=config.radial_points, steps=config.radial_steps, report=report)
+        spots = {"steps": config.spot_steps, "batch": config.spot_batch, "seed": config.seed}
+        fit_spots(model, train, **spots, report=report)
+        fit_moments(model, train, seed=config.seed, report=report)
+        loss = fit_spots(model, train, **spots, report=report)  # once more with the final radii
     save_checkpoint(
         checkpoint,
         Checkpoint(

@@ -291,12 +291,12 @@ def plot_measurement(measurement: Measurement, path: str | os.PathLike[str]) -> 
     edges = np.concatenate([np.arange(0, 60, 5), np.arange(60, 201, 20)]).astype(float)
     for sample, label, colour in styles:
         for theta, dash in (((0.0, 15.0), "-"), ((45.0, 60.0), ":")):
-            chosen = pick(sample, (10.0, 100.0), theta)
-            inside = chosen[sample.cells.shower]
+            wanted = pick(sample, (10.0, 100.0), theta)
+            inside = wanted[sample.cells.shower]
             energy_mev = np.histogram(
                 sample.cells.radius_mm[inside], edges, weights=sample.cells.energy_gev[inside] * 1e3
             )[0]
-            area = np.pi * np.diff(edges**2) * chosen.sum()
+            area = np.pi * np.diff(edges**2) * wanted.sum()
             text = f"{label}, theta {theta[0]:g}-{theta[1]:g}"
             axes[0, 2].stairs(energy_mev / area, edges, color=colour, ls=dash, label=text)
     axes[0, 2].set(
@@ -358,7 +358,7 @@ def write_page(card: ModelCard, plot: str, path: str | os.PathLike[str]) -> None
         "",
         f"![model against Geant4]({plot})",
         "",
-        "Uncertainties are statistical. Cells: squares of 5.09 mm on a grid turned by 22.5 degrees and placed at random.",
+        "Uncertainties are statistical. Cells: squares of 5.09 mm, grid turned by 22.5 degrees and placed at random.",
         "",
         "| figure | model | reference | conditions |",
         "|---|---|---|---|",

@@ -13,7 +13,6 @@ import dataclasses
 import math
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ddcalogen.training.data import Showers
@@ -148,34 +147,39 @@ def classifier_auc(
     Two hidden layers, Adam, cross-validation; features [N, F] standardised by the training folds. 0.5: cannot be told
     apart, 1: always told apart.
     """
+    import torch
+
+    from ddcalogen.training.threads import one_thread
+
     generator = torch.Generator().manual_seed(seed)
     x = torch.from_numpy(np.concatenate([sample, reference]).astype(np.float32))
     y = torch.cat([torch.ones(len(sample)), torch.zeros(len(reference))])
     fold = torch.randperm(len(x), generator=generator) % folds
     areas = []
-    for held in range(folds):
-        train, test = fold != held, fold == held
-        centre, width = x[train].mean(0), x[train].std(0).clamp_min(1e-9)
-        z = ((x - centre) / width).clamp(-8, 8)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed + held)
-            network = torch.nn.Sequential(
-                torch.nn.Linear(x.shape[1], hidden),
-                torch.nn.LeakyReLU(0.2),
-                torch.nn.Linear(hidden, hidden),
-                torch.nn.LeakyReLU(0.2),
-                torch.nn.Linear(hidden, 1),
-            )
-        optimiser = torch.optim.Adam(network.parameters(), 3e-3, weight_decay=1e-3)
-        for _ in range(steps):
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(network(z[train])[:, 0], y[train])
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-        with torch.no_grad():
-            score = network(z[test])[:, 0].numpy()
-        truth = y[test].numpy() > 0.5
-        rank = score.argsort().argsort() + 1.0
-        ones = truth.sum()
-        areas.append((rank[truth].sum() - ones * (ones + 1) / 2) / (ones * (~truth).sum()))
+    with one_thread():
+        for held in range(folds):
+            train, test = fold != held, fold == held
+            centre, width = x[train].mean(0), x[train].std(0).clamp_min(1e-9)
+            z = ((x - centre) / width).clamp(-8, 8)
+            with torch.random.fork_rng():
+                torch.manual_seed(seed + held)
+                network = torch.nn.Sequential(
+                    torch.nn.Linear(x.shape[1], hidden),
+                    torch.nn.LeakyReLU(0.2),
+                    torch.nn.Linear(hidden, hidden),
+                    torch.nn.LeakyReLU(0.2),
+                    torch.nn.Linear(hidden, 1),
+                )
+            optimiser = torch.optim.Adam(network.parameters(), 3e-3, weight_decay=1e-3)
+            for _ in range(steps):
+                loss = torch.nn.functional.binary_cross_entropy_with_logits(network(z[train])[:, 0], y[train])
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+            with torch.no_grad():
+                score = network(z[test])[:, 0].numpy()
+            truth = y[test].numpy() > 0.5
+            rank = score.argsort().argsort() + 1.0
+            ones = truth.sum()
+            areas.append((rank[truth].sum() - ones * (ones + 1) / 2) / (ones * (~truth).sum()))
     return float(np.mean(areas)), float(np.std(areas))

@@ -72,6 +72,9 @@ CRITICAL_ENERGY_GEV = 0.0095
 DEPTH_STEP_MM = 0.05
 """Step of the table that turns a depth into a layer."""
 
+REACH_MM = 300.0
+"""No spots farther from the axis: r -> r / (1 + r / REACH_MM), which bends the far tail down as it is seen."""
+
 AXIS_ENERGY_GEV = 15.0
 """Below this energy the scatter of the spots alone makes that of the centre of gravity."""
 
@@ -195,7 +198,6 @@ class ParametrisedShower(nn.Module):
         self.core_share = parameter(-2.0, 0.0, 1.3)
         self.tail_power = parameter(-0.4, 0.17)  # ln k = polynomial in tau; GP: k = 1
         self.radius_energy = parameter(0.0, 0.0)  # change of ln R_core and ln R_tail with energy
-        self.log_reach_mm = parameter(math.log(290.0))  # r -> r / (1 + r / reach): no spots beyond
         self.field = parameter(0.07, 0.02)  # relative widening in y and narrowing in x; shift in y per distance
         self.sigma_width = parameter(0.02)  # relative scatter of both radii of a shower
         self.sigma_axis_mm = parameter(2.5)  # scatter of the axis, times sqrt(E) / (E + AXIS_ENERGY_GEV)
@@ -378,7 +380,7 @@ class ParametrisedShower(nn.Module):
         free = 1.0 - torch.clamp(u, 0.0, 0.9998)
         square = torch.pow(free, torch.where(is_core, -1.0, of_slot(-1.0 / power))) - 1.0
         radius = torch.where(is_core, of_slot(core), of_slot(tail)) * torch.sqrt(torch.clamp(square, min=0.0))
-        radius = radius / (1.0 + radius * torch.exp(-self.log_reach_mm))
+        radius = radius / (1.0 + radius * (1.0 / REACH_MM))
         # cos and sin of 2 pi u_turn from the sine of half the angle
         v = 2.0 * u_turn - 1.0
         w = v * v

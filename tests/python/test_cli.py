@@ -14,10 +14,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ZH_EVENTS
 from ddcalogen import _core
 from ddcalogen.edm4hep import Reader, SimulatorStatus
 from ddcalogen.geometry import Geometry
+from toys import ZH_EVENTS
 
 MODEL = "ild_ecal_em_parametrised"
 

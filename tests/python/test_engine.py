@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from conftest import photons
 from ddcalogen import _core
 from ddcalogen.engine import GUARD_DECISIONS, SHOWER_STATUSES, Generator, Showers, open_session
 from ddcalogen.errors import CardError, ConfigurationError, DDCaloGenError, InputError, ModelError
 from ddcalogen.geometry import Geometry
 from ddcalogen.models import find_model, shipped_models
+from toys import photons
 
 ORT_LIBRARY = next(iter((Path(ort.__file__).parent / "capi").glob("libonnxruntime.so.*")), None)
 needs_cpp_session = pytest.mark.skipif(

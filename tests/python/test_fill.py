@@ -12,7 +12,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import photons
 from ddcalogen.edm4hep import (
     CalorimeterHits,
     Contributions,
@@ -33,6 +32,7 @@ from ddcalogen.simulate import Simulator, add_hits, collections_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import MODEL, failed, run
+from toys import photons
 
 pytest.importorskip("ROOT", reason="EDM4hep files are written with ROOT")
 

@@ -12,10 +12,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY
 from ddcalogen import _core, ddsim
 from ddcalogen.errors import ConfigurationError, DDCaloGenError, InputError, ModelError
 from ddcalogen.geometry import Geometry
+from toys import REPOSITORY
 
 STEERING = sorted((REPOSITORY / "steering").glob("ddsim_ild_*.py"))
 

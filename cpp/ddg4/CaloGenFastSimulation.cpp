@@ -93,6 +93,7 @@ private:
   std::string m_run_name;
   std::string m_mode = "generate";
   int m_batch_cap = 64;
+  bool m_check_cells = false;
   std::vector<std::string> m_regions;
   std::vector<std::string> m_detectors;
   std::string m_entries_detector;
@@ -109,6 +110,7 @@ CaloGenFastSimulation::CaloGenFastSimulation(dd4hep::sim::Geant4Context* context
   declareProperty("Run", m_run_name);
   declareProperty("Mode", m_mode);
   declareProperty("BatchCap", m_batch_cap);
+  declareProperty("CheckCells", m_check_cells);
   declareProperty("Regions", m_regions);
   declareProperty("Detectors", m_detectors);
   declareProperty("EntriesDetector", m_entries_detector);
@@ -132,6 +134,7 @@ void CaloGenFastSimulation::constructGeo(dd4hep::sim::Geant4DetectorConstruction
     m_settings.run = shared_run(m_run_name);
     m_settings.record = m_mode == "record";
     m_settings.batch_cap = static_cast<std::size_t>(m_batch_cap);
+    m_settings.check_cells = m_check_cells;
     m_settings.regions = {m_regions.begin(), m_regions.end()};
     m_settings.detectors = m_detectors;
     m_settings.entries_detector = m_entries_detector;
@@ -221,6 +224,11 @@ void CaloGenFastSimulation::print_summary() {
        static_cast<unsigned long long>(t.showers), static_cast<unsigned long long>(t.hits),
        static_cast<unsigned long long>(t.network_calls), per_shower_ms * t.noise_seconds,
        per_shower_ms * t.network_seconds, per_shower_ms * t.placement_seconds);
+  for (const auto& worker : m_workers)
+    if (const auto* check = worker->navigator_check())
+      info("+++   %llu cells looked up again with Geant4's navigator: %llu differ; %.2f us each",
+           static_cast<unsigned long long>(check->cells), static_cast<unsigned long long>(check->different),
+           1e6 * check->seconds / static_cast<double>(check->cells));
 }
 
 } // namespace ddcalogen::ddg4

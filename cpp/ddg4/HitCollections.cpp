@@ -77,16 +77,16 @@ void HitCollections::add(const IncidentParticle& particle, const CellDeposits& d
     p *= particle.energy_gev * CLHEP::GeV;
   for (std::size_t i = first; i < last; ++i) {
     const auto cell = deposits.cell_id[i];
-    auto& collection = m_collections[deposits.detector[i]].at(static_cast<std::size_t>(m_surfaces.collection_of(cell)));
+    auto& hits = of(deposits.detector[i], cell);
     const auto key = static_cast<dd4hep::VolumeID>(cell);
-    auto* hit = collection.hits->findByKey<Hit>(key);
+    auto* hit = hits.findByKey<Hit>(key);
     if (hit == nullptr) {
       Vec3 centre;
       m_surfaces.cell_centre(cell, centre);
       auto made = std::make_unique<Hit>(dd4hep::Position(centre.x, centre.y, centre.z));
       made->cellID = static_cast<long long>(cell);
       hit = made.get();
-      collection.hits->add(key, made.release());
+      hits.add(key, made.release());
     }
     const double deposit = static_cast<double>(deposits.energy_gev[i]) * CLHEP::GeV;
     double position[3] = {static_cast<double>(deposits.spot_x_mm[i]), static_cast<double>(deposits.spot_y_mm[i]),

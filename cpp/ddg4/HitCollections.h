@@ -35,6 +35,11 @@ public:
   /// Adds the cells `first` to `last` (not included) as contributions of the particle.
   void add(const IncidentParticle& particle, const CellDeposits& deposits, std::size_t first, std::size_t last);
 
+  /// The collection of this event that a cell of the detector belongs to.
+  dd4hep::sim::Geant4HitCollection& of(std::uint32_t detector, CellID cell) const {
+    return *m_collections[detector].at(static_cast<std::size_t>(m_surfaces.collection_of(cell))).hits;
+  }
+
 private:
   struct Collection {
     std::string name;

@@ -144,6 +144,11 @@ void Worker::generate() {
   m_buffer.flush(
       [this](const IncidentParticle& particle, const CellDeposits& deposits, std::size_t first, std::size_t last) {
         m_collections->add(particle, deposits, first, last);
+        if (m_settings.check_cells) {
+          if (!m_check)
+            m_check.emplace(); // not before Geant4's geometry is closed
+          m_check->check(*m_collections, deposits, first, last);
+        }
         m_buffer.totals.hits += last - first;
       });
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ddg4/HitCollections.h"
+#include "ddg4/NavigatorCheck.h"
 #include "engine/ShowerBuffer.h"
 
 #include <DDG4/Geant4Context.h>
@@ -22,6 +23,7 @@ namespace ddcalogen::ddg4 {
 struct WorkerSettings {
   std::shared_ptr<const Run> run;
   bool record = false;
+  bool check_cells = false;           ///< look every cell up again with Geant4's navigator
   std::size_t batch_cap = 64;         ///< showers are generated early when as many wait
   std::set<std::string> regions;      ///< names of the Geant4 regions of the calorimeters
   std::string entries_detector;       ///< detector whose sensitive detector carries the entries (record mode)
@@ -42,6 +44,7 @@ public:
   bool trigger(const G4Track& track);
   /// Takes over the particle that was accepted last.
   void take(const G4Track& track);
+  const NavigatorCheck* navigator_check() const { return m_check ? &*m_check : nullptr; }
   /// Generates what waits; the end of the event when Geant4 has no more tracks.
   void flush();
 
@@ -56,6 +59,7 @@ private:
   Report m_report;
   ShowerBuffer m_buffer;
   std::optional<HitCollections> m_collections; ///< of the calorimeters, in generate mode
+  std::optional<NavigatorCheck> m_check;
   dd4hep::sim::Geant4HitCollection* m_entries = nullptr;
   int m_entries_id = -1;
   std::set<int> m_pdg;

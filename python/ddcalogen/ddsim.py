@@ -53,6 +53,7 @@ def setup(
     max_entry_depth_mm: float = 40.0,
     regions: Mapping[str, str] | None = None,
     library: str = "",
+    check_cells: bool = False,
 ) -> Setup:
     """Make the function that ddsim's `SIM.physics.setupUserPhysics` wants.
 
@@ -80,6 +81,8 @@ def setup(
         one attached to it.
     library
         onnxruntime shared library. Default: see `onnxruntime_library`.
+    check_cells
+        Look every cell up again with Geant4's navigator, and tell at the end how many differ and what it cost. Slow.
 
     Raises
     ------
@@ -119,6 +122,7 @@ def setup(
         max_entry_depth_mm=max_entry_depth_mm,
         regions=dict(regions or {}),
         library=library,
+        check_cells=check_cells,
     )
 
 
@@ -154,6 +158,7 @@ class Setup:
     max_entry_depth_mm: float
     regions: dict[str, str]
     library: str
+    check_cells: bool
     generators: list[Generator] = field(default_factory=list, repr=False)
     """Made by the call; empty before."""
 
@@ -198,6 +203,7 @@ class Setup:
         action.Run = run
         action.Mode = self.mode
         action.BatchCap = self.batch_cap
+        action.CheckCells = self.check_cells
         action.Regions = regions
         action.Detectors = detectors
         action.EntriesDetector = entrances[0]

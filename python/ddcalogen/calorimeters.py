@@ -9,13 +9,14 @@ scintillator layers in the same slot). A generated shower fills the technology t
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from ddcalogen._core import LayerStacks, StackGroup
 from ddcalogen.errors import ConfigurationError
 from ddcalogen.geometry import Geometry
 
-__all__ = ["Calorimeter", "find_calorimeter", "known_calorimeters", "layer_stacks"]
+__all__ = ["Calorimeter", "Member", "add_calorimeter", "find_calorimeter", "known_calorimeters", "layer_stacks"]
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,20 @@ class Calorimeter:
     """Shell pattern of the detector models this applies to."""
     groups: tuple[tuple[Member, ...], ...]
     readable: str
+    optional: tuple[str, ...] = ()
+    """Detectors that some models of the family do not have: their groups are then left out."""
 
 
 _SI = (4, 10)  # slices of the silicon in even and odd layers of ILD's hybrid ECAL
 _SCINTILLATOR = (3,)  # slice of the scintillator in ILD's hybrid HCAL
 
-_CALORIMETERS = (
+_CALORIMETERS = [
     Calorimeter(
         "ECAL",
         "ILD_*",
         ((Member("EcalBarrel", _SI),), (Member("EcalEndcap", _SI),), (Member("EcalPlug"),)),
         "silicon-tungsten ECAL: barrel, endcaps and plug",
+        optional=("EcalPlug",),
     ),
     Calorimeter(
         "HCAL",
@@ -56,6 +60,7 @@ _CALORIMETERS = (
             (Member("HcalRing", _SCINTILLATOR),),
         ),
         "scintillator-steel HCAL: barrel, endcaps and ring",
+        optional=("HcalRing",),
     ),
     Calorimeter(
         "ECAL+HCAL",
@@ -72,7 +77,12 @@ _CALORIMETERS = (
         ((Member("ECalBarrel"),), (Member("ECalEndcap"),)),
         "silicon-tungsten ECAL: barrel and endcaps",
     ),
-)
+]
+
+
+def add_calorimeter(calorimeter: Calorimeter) -> None:
+    """Make a calorimeter of a further detector known; it goes before those known already."""
+    _CALORIMETERS.insert(0, calorimeter)
 
 
 def known_calorimeters(detector: str) -> list[Calorimeter]:
@@ -80,8 +90,13 @@ def known_calorimeters(detector: str) -> list[Calorimeter]:
     return [c for c in _CALORIMETERS if fnmatch.fnmatch(detector, c.detectors)]
 
 
-def find_calorimeter(detector: str, name: str) -> Calorimeter:
+def find_calorimeter(detector: str, name: str, present: Collection[str] | None = None) -> Calorimeter:
     """The calorimeter called `name` of a detector model.
+
+    Parameters
+    ----------
+    present
+        Names of the detectors that there are, to leave out optional ones that there are not.
 
     Raises
     ------
@@ -91,7 +106,8 @@ def find_calorimeter(detector: str, name: str) -> Calorimeter:
     known = known_calorimeters(detector)
     for calorimeter in known:
         if calorimeter.name == name:
-            return calorimeter
+            absent = set(calorimeter.optional).difference(calorimeter.optional if present is None else present)
+            return replace(calorimeter, groups=tuple(g for g in calorimeter.groups if g[0].detector not in absent))
     raise ConfigurationError(
         f"no calorimeter '{name}' is known for the detector",
         found=detector,
@@ -111,7 +127,7 @@ def layer_stacks(geometry: Geometry, name: str) -> LayerStacks:
     GeometryError
         The geometry lacks one of its detectors or technologies.
     """
-    calorimeter = find_calorimeter(geometry.name, name)
+    calorimeter = find_calorimeter(geometry.name, name, [detector.name for detector in geometry.detectors])
     faces = {face.detector: face.distance_mm for face in geometry.faces}
     groups = []
     for group in calorimeter.groups:

@@ -185,7 +185,7 @@ class Setup:
         description = kernel.detectorDescription()
         name = str(description.header().name())
         self._check_detector(name)
-        detectors, entrances = self._detectors(name)
+        detectors, entrances = self._detectors(name, [str(item.first) for item in description.detectors()])
         self._check_readouts(description, detectors)
         geometry = _export(description, detectors)
         self.generators[:] = [self._generator(path, geometry, _seed(DDG4, self.seed)) for path in self.paths]
@@ -222,9 +222,9 @@ class Setup:
                 remedy="Load another compact file, or correct detector=... in ddcalogen.ddsim.setup.",
             )
 
-    def _detectors(self, name: str) -> tuple[list[str], list[str]]:
+    def _detectors(self, name: str, present: list[str]) -> tuple[list[str], list[str]]:
         """All detectors that the showers fill, and those at whose face particles are taken; in order, each once."""
-        groups = [g for card in self.cards for g in find_calorimeter(name, card.calorimeter.name).groups]
+        groups = [g for card in self.cards for g in find_calorimeter(name, card.calorimeter.name, present).groups]
         filled = dict.fromkeys(member.detector for group in groups for member in group)
         return list(filled), list(dict.fromkeys(group[0].detector for group in groups))
 

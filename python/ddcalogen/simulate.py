@@ -89,7 +89,8 @@ class RunSummary:
 
 def detectors_of(geometry: Geometry, calorimeters: Iterable[str]) -> list[str]:
     """Names of the detectors that make up some calorimeters, each once."""
-    groups = [g for name in calorimeters for g in find_calorimeter(geometry.name, name).groups]
+    present = [detector.name for detector in geometry.detectors]
+    groups = [g for name in calorimeters for g in find_calorimeter(geometry.name, name, present).groups]
     return list(dict.fromkeys(member.detector for group in groups for member in group))
 
 
@@ -140,10 +141,11 @@ class Simulator:
         self.collections = collections_of(self.geometry, calorimeters)
         detectors = self.geometry.surfaces.detectors
         self._collection_names = [[c.name for c in d.hit_collections] for d in detectors]
+        present = [detector.name for detector in detectors]
         self._face_detectors = {
             group[0].detector
-            for g in generators
-            for group in find_calorimeter(self.geometry.name, g.card.calorimeter.name).groups
+            for name in calorimeters
+            for group in find_calorimeter(self.geometry.name, name, present).groups
         }
 
     def run_parameters(self) -> dict[str, ParameterValue]:

@@ -221,9 +221,12 @@ class TestConfiguration:
             configured(Description(name="Unheard_v1"))
 
     def test_detector_without_the_calorimeter(self) -> None:
-        with pytest.raises(ConfigurationError, match="no calorimeter 'EcalPlug'") as caught:
-            configured(Description(missing="EcalPlug"))
+        with pytest.raises(ConfigurationError, match="no calorimeter 'EcalEndcap'") as caught:
+            configured(Description(missing="EcalEndcap"))
         assert "EcalBarrel" in str(caught.value)
+
+    def test_detector_without_an_optional_part(self) -> None:
+        assert configured(Description(missing="EcalPlug"))[0].Detectors == ["EcalBarrel", "EcalEndcap"]
 
     def test_plugin_that_cannot_be_loaded(self, ddg4: Any) -> None:
         def missing(kernel: Any, name: str) -> Any:

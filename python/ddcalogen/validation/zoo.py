@@ -74,17 +74,26 @@ def write_zoo(results: Sequence[Result], path: Path) -> None:
     first = results[0]
     files = " ".join(f"--data {name}" for name in first.files)
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    versions = ", ".join(
-        f"{r.generator.card.name} {r.generator.card.version} ({r.generator.hash[:12]})" for r in results
+    models = "\n".join(
+        f"- **{r.generator.card.name}** {r.generator.card.version} (hash {r.generator.hash[:12]}): "
+        f"{r.generator.card.description}"
+        for r in results
     )
     text = f"""# Models and how good they are
 
-Written by `ddcalogen validate --all {files} --showers {first.settings.showers} --seed {first.settings.seed}` with
-ddcalogen {__version__} on {today}; do not edit. Models: {versions}.
+Written by ddcalogen {__version__} on {today}; do not edit, run it again:
 
-{first.conditions}. Distances (AUC, W1, correlations, FPD) compare with Geant4 showers that no model was fitted to; the
-column Geant4 is what a second Geant4 sample of the same size gets. Means and the peak are compared with Geant4's own.
-Methods: [validation](validation.md). Time: noise and network, one CPU thread, batch 64.
+```sh
+ddcalogen validate --all {files} --showers {first.settings.showers} --seed {first.settings.seed}
+```
+
+{models}
+
+Measured on: {first.conditions}.
+
+Distances (AUC, W1, correlations, FPD) compare with Geant4 showers that no model was fitted to; the column Geant4 is
+what a second Geant4 sample of the same size gets. Means and the peak are compared with Geant4's own. Methods:
+[validation](validation.md). Time: noise and network, one CPU thread, batch 64.
 
 {_markdown(["figure", "Geant4", *(r.generator.card.name for r in results)], rows)}
 

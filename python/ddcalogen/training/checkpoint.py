@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 from pathlib import Path
@@ -82,9 +83,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         The file cannot be read, is no checkpoint, or of a newer layout.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        data = Path(path).read_bytes()
     except OSError as error:
         raise ModelError("the checkpoint cannot be read", found=f"{path}: {error.strerror or error}") from error
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise whatever they meet in a damaged file
         raise ModelError("the file is not a checkpoint, or is damaged", found=f"{path}: {error}") from error
     try:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from ddcalogen.errors import ModelError
+from ddcalogen.errors import InputError, ModelError
 from ddcalogen.training.checkpoint import Checkpoint, save_checkpoint
 from ddcalogen.training.data import Showers, describe_dataset, load_split
 from ddcalogen.training.observables import CELL_MM, GRID_ROTATION_RAD, make_cells, shower_observables
@@ -152,6 +152,8 @@ def _energy_score(model: ParametrisedShower, data: tuple[Tensor, ...], copies: i
         torch.randn(*shape, LAYERS),
     )
     mean = profile.mean_mev
+    if not torch.isfinite(mean).all():
+        raise ModelError("the fit of the longitudinal profile diverged", found="energies that are not finite")
     with torch.no_grad():  # compound Poisson: exponential spots
         number = torch.poisson(mean / spot_mev)
         ratio = torch._standard_gamma(number.clamp_min(1e-3)) * (number > 0) * spot_mev / mean.clamp_min(1e-9)
@@ -301,6 +303,12 @@ def fit_moments(model: ParametrisedShower, train: Showers, *, seed: int = 0, rep
         return observe(simulate_showers(model, truth, torch.Generator().manual_seed(seed)))
 
     def part(chosen: NDArray[np.bool_], most: int) -> Showers:
+        if not chosen.any():
+            raise InputError(
+                "the training showers do not cover the domain",
+                expected="photons of 1-10 GeV and above 10 GeV, near the normal and inclined by more than 35 degrees",
+                remedy="Add files with such showers.",
+            )
         return train.select(np.flatnonzero(chosen)[:most])
 
     def scan(truth: Showers, parameter: nn.Parameter, index: int, steps: Sequence[float], name: str, what: str) -> None:

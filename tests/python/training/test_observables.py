@@ -44,7 +44,7 @@ def test_cells_keep_energy_and_separate_layers(rotation: float) -> None:
 
 
 def test_merging_cells_are_not_cut() -> None:
-    """All 25 points of one 5 x 5 block of the merging grid fall together for one of the 25 offsets, else into 2 or 4."""
+    """Points of one 5 x 5 block of the merging grid fall together for one of 25 offsets, else in 2 or 4 cells."""
     points = [(float(i), float(j), 0, 1e-3) for i in range(5) for j in range(5)]
     showers = one_shower(points, (0.0, 0.0, 1.0))
     showers = Showers(**{**showers.__dict__, "pitch_mm": 1.0})

@@ -81,7 +81,7 @@ AXIS_ENERGY_GEV = 15.0
 ENERGY_NODES = 128
 """Intervals of the table of spot energy quantiles."""
 
-SMALL_MEAN = 6.0
+SMALL_MEAN = 8.0
 """Below this mean, Poisson numbers are drawn by inversion; above, by the Cornish-Fisher expansion."""
 
 
@@ -136,7 +136,7 @@ class ParametrisedShower(nn.Module):
     """
 
     energy_gev = (0.5, 130.0)
-    capacity_base, capacity_per_gev, capacity_maximum = 200.0, 110.0, 16384
+    capacity_base, capacity_per_gev, capacity_maximum = 220.0, 105.0, 16384
 
     depth_mm: Tensor
     depth_x0: Tensor
@@ -160,8 +160,8 @@ class ParametrisedShower(nn.Module):
             "second_of_slab": (layer % 2).to(torch.float32),
             "thick": (layer >= THIN_LAYERS).to(torch.float32),
             "layer_number": layer.to(torch.float32),
-            "poisson_k": torch.arange(20, dtype=torch.float32),
-            "poisson_log_factorial": torch.tensor([math.lgamma(k + 1.0) for k in range(20)]),
+            "poisson_k": torch.arange(24, dtype=torch.float32),
+            "poisson_log_factorial": torch.tensor([math.lgamma(k + 1.0) for k in range(24)]),
         }
         edges = torch.round(torch.tensor(_layer_edges_mm(0.463), dtype=torch.float64) / DEPTH_STEP_MM)
         steps = torch.arange(int(edges[0]), int(edges[-1])) + 0.5

@@ -149,8 +149,9 @@ def test_death_of_the_writing_process_is_told(place: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_program_leaves_nothing(place: Path, number: signal.Signals) -> None:
     code = f"""
-import os, time
+import signal, time
 from ddcalogen.edm4hep import Event, Writer
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
 with Writer({str(place / "a.edm4hep.root")!r}, {{"A": "x"}}, backend="root") as writer:
     writer.write(Event(event_number=0))
     print("ready", flush=True)
@@ -164,7 +165,7 @@ with Writer({str(place / "a.edm4hep.root")!r}, {{"A": "x"}}, backend="root") as 
         assert program.stdout.readline() == b"ready\n"
         assert len(list(place.iterdir())) == 1
         program.send_signal(number)
-        program.wait()
+        program.wait(timeout=120)
     for _ in range(300):  # the writing process notices on its own
         if not list(place.iterdir()):
             break

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LAYER_DEPTH_MM
 from ddcalogen import _core
 from ddcalogen.edm4hep import Event, Reader, SimulatorStatus
 from ddcalogen.entries import ENTRIES_COLLECTION, ENTRIES_ENCODING, incident_particles
 from ddcalogen.geometry import Geometry
 from test_cli import MODEL, run
+from toys import LAYER_DEPTH_MM
 
 EVENTS = 6
 SEED = 2026

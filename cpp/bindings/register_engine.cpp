@@ -269,7 +269,8 @@ void register_engine(py::module_& m) {
   m.attr("has_ddg4_plugin") = DDCALOGEN_HAVE_DDG4 != 0;
   m.def(
       "share_run",
-      [](const std::string& name, std::string program_version, std::string geometry_name, std::vector<std::string> cells,
+      [](const std::string& name, std::string program_version, std::string geometry_name,
+         std::vector<std::string> cells,
          const std::vector<std::pair<std::shared_ptr<Simulation>, std::int64_t>>& models) {
         auto run = std::make_shared<Run>();
         run->program_version = std::move(program_version);

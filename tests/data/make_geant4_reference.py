@@ -43,9 +43,10 @@ def main(out: str, paths: list[str]) -> None:
     groups = {}
     for name, ((e0, e1), (t0, t1)) in GROUPS.items():
         chosen = (showers.energy_gev >= e0) & (showers.energy_gev < e1) & (theta >= t0) & (theta < t1)
+        some = np.random.default_rng(0).permutation(np.flatnonzero(chosen))[:150]  # incident particles for the tests
         groups[name] = {
-            "energy_gev": [round(float(e), 3) for e in showers.energy_gev[chosen]][:150],
-            "theta_deg": [round(float(t), 2) for t in theta[chosen]][:150],
+            "energy_gev": [round(float(e), 3) for e in showers.energy_gev[some]],
+            "theta_deg": [round(float(t), 2) for t in theta[some]],
             "showers": int(chosen.sum()),
             "layer_mev_per_gev": [round(float(v), 4) for v in profile[chosen].mean(0)],
             "layer_mev_per_gev_error": [round(float(v), 5) for v in profile[chosen].std(0) / np.sqrt(chosen.sum())],

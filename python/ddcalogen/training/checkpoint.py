@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ddcalogen.card import Dataset
-from ddcalogen.errors import ModelError, OutputError
+from ddcalogen.errors import ModelError
+from ddcalogen.files import replace_when_complete
 
 __all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -54,8 +55,6 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     OutputError
         The file cannot be written; nothing is left under the final name.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     content = {
         "format": FORMAT,
         "system": checkpoint.system,
@@ -63,15 +62,8 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
         "training": json.dumps(checkpoint.training),
         "dataset": checkpoint.dataset.model_dump_json() if checkpoint.dataset else "",
     }
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError("the checkpoint cannot be written", found=f"{target}: {error}") from error
+    with replace_when_complete(path) as partial, partial.open("wb") as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

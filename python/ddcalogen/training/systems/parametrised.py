@@ -188,7 +188,7 @@ class ParametrisedShower(nn.Module):
         )  # second gamma: logit of its share, slope, ln of T and shape ratio
         self.log_backscatter = parameter(-7.5, 1.5)  # ln of share per X0, ln of the range in X0
         self.log_weight = parameter(-4.18, -4.03, -4.17, -3.99, -4.2)  # thin 1st, 2nd; thick 1st, 2nd; layer 0
-        self.angle = parameter(0.0, 0.0, 0.0)  # with 1/cos - 1: zigzag, energy, ln of alpha - 1
+        self.angle = parameter(0.0, 0.0)  # change with 1/cos - 1 of ln energy and of ln(alpha - 1)
         self.weight_energy = parameter(0.0)
         self.log_sigma_scale = parameter(-3.7)  # of the whole shower, times 1/sqrt(E/GeV)
         self.log_sigma_layer = parameter(-3.2, -0.1)  # of each layer, and slope
@@ -202,7 +202,7 @@ class ParametrisedShower(nn.Module):
         self.sigma_width = parameter(0.02)  # relative scatter of both radii of a shower
         self.sigma_axis_mm = parameter(2.5)  # scatter of the axis, times sqrt(E) / (E + AXIS_ENERGY_GEV)
         self.lean = parameter(0.18)  # shift along the inclination per distance from the axis, times sin(theta)
-        self.depth_shift = parameter(1.0, 0.01)  # per mm beside the axis; the distance saturates, 1/mm
+        self.depth_shift = parameter(1.0, 0.01)  # per mm beside the axis; saturates, 1/mm; chosen by hand, not fitted
         # spots
         self.log_spot_mev = parameter(math.log(0.40), math.log(0.25))  # core, tail
         nodes = (torch.arange(ENERGY_NODES + 1) / ENERGY_NODES).clamp(1e-3, 0.995)
@@ -257,7 +257,7 @@ class ParametrisedShower(nn.Module):
         shape = (self.shape[0] + self.shape[1] * log_y) * torch.exp(
             torch.exp(self.log_sigma_shape[0] + self.log_sigma_shape[1] * slope)
             * (rho * z1 + torch.sqrt(1.0 - rho * rho) * z2)
-            + self.angle[2] * incline
+            + self.angle[1] * incline
         )
         path = self.depth_x0 / cos + self.front_x0
         t = torch.clamp(path - start, min=1e-3)
@@ -272,7 +272,7 @@ class ParametrisedShower(nn.Module):
         first = (self.layer_number < 0.5).to(torch.float32)
         log_weight = thin + (thick - thin) * self.thick + (w[4] - w[0]) * first
         log_scale = (
-            (self.angle[0] * (self.second_of_slab - 0.5) + self.angle[1]) * incline
+            self.angle[0] * incline
             + self.weight_energy * slope
             + torch.exp(self.log_sigma_scale) * z3 / torch.sqrt(energy)
         )

@@ -223,8 +223,9 @@ def test_fit_improves_what_it_fits(shower_file: Path) -> None:
     with torch.no_grad():
         model.core[0] += 0.8
         model.tail[0] -= 0.5
-    before = fits.fit_radial(model, train, points=5000, steps=1, report=lambda _: None)
-    after = fits.fit_radial(model, train, points=5000, steps=150, report=lambda _: None)
+    torch.manual_seed(0)  # the loss is that of a random sample of points
+    before = fits.fit_radial(model, train, points=20000, steps=1, report=lambda _: None)
+    after = fits.fit_radial(model, train, points=20000, steps=300, report=lambda _: None)
     assert after < before - 0.02
 
     broken = ParametrisedShower()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from ddcalogen.training.data import ShowerFile, Showers, file_sha256
-from ddcalogen.training.observables import make_cells, shower_observables
 from ddcalogen.training.systems.parametrised import ILD_ECAL_LAYER_DEPTH_MM, LAYERS
+from ddcalogen.validation.observables import make_cells, measure
 
 GROUPS = {  # energy GeV, theta degrees
     "1-5 GeV, 0-30 deg": ((1.0, 5.0), (0.0, 30.0)),
@@ -33,11 +33,11 @@ def main(out: str, paths: list[str]) -> None:
     cells = make_cells(
         showers,
         depth,
-        np.random.default_rng(0),
         cell_mm=5 * showers.pitch_mm,
         rotation_rad=showers.grid_rotation_rad,
+        rng=np.random.default_rng(0),
     )
-    observables = shower_observables(showers, cells, depth)
+    observables = measure(showers, cells, cell_mm=5 * showers.pitch_mm).scalars
     theta = np.degrees(np.arccos(np.clip(showers.direction[:, 2], 0, 1)))
     profile = showers.layer_energy_gev(LAYERS) * 1e3 / showers.energy_gev[:, None]
     groups = {}
@@ -57,7 +57,7 @@ def main(out: str, paths: list[str]) -> None:
     content = {
         "source": "Geant4 11.4.0 through DD4hep ddsim, planar gap-free ILD ECAL layer stack, photons",
         "files": {Path(p).name: file_sha256(p) for p in paths},
-        "observables": "mean and standard deviation over showers, see ddcalogen.training.observables",
+        "observables": "mean and standard deviation over showers, see ddcalogen.validation.observables",
         "groups": groups,
     }
     Path(out).write_text(json.dumps(content, separators=(",", ":")) + "\n")

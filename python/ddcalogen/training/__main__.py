@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the DDCaloGen authors
 # SPDX-License-Identifier: Apache-2.0
-"""Command line: ``python -m ddcalogen.training parametrised fit|export|measure``."""
+"""Command line: ``python -m ddcalogen.training parametrised fit|export``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Annotated
 
 import typer
 
-from ddcalogen.card import read_card, write_card
 from ddcalogen.errors import ConfigurationError, DDCaloGenError
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, export and measure shower models.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train and export shower models.")
 parametrised = typer.Typer(no_args_is_help=True, help="The parametrised electromagnetic shower.")
 app.add_typer(parametrised, name="parametrised")
 
@@ -52,28 +51,6 @@ def export(
 
     card = export_model(checkpoint, output, name=output.stem, version=version)
     typer.echo(f"{output}: {card.name} {card.version}, weights {card.weights_sha256[:12]}")
-
-
-@parametrised.command()
-def measure(
-    model: Path,
-    data: Files,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write, with its plot beside it.")] = None,
-) -> None:
-    """Measure a model on the test split of shower files and put the figures into its card."""
-    from ddcalogen.training import measure as measuring
-
-    card = read_card(model)
-    kept = tuple(f for f in card.figures if "PyTorch" in f.name)
-    measurement = measuring.measure(model, card, data)
-    card = write_card(model, card.model_copy(update={"figures": measurement.figures + kept}))
-    if page:
-        plot = page.with_suffix(".png")
-        measuring.plot_measurement(measurement, plot)
-        measuring.write_page(card, plot.name, page)
-    for figure in card.figures:
-        error = f" +- {figure.uncertainty:.2g}" if figure.uncertainty is not None else ""
-        typer.echo(f"{figure.name}: {figure.value:.4g}{error} ({figure.reference or '-'}) [{figure.conditions}]")
 
 
 def main() -> None:

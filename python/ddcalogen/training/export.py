@@ -38,9 +38,9 @@ from ddcalogen.card import (
 from ddcalogen.errors import ModelError
 from ddcalogen.training.checkpoint import load_checkpoint
 from ddcalogen.training.fit_parametrised import noise
-from ddcalogen.training.observables import CELL_MM
 from ddcalogen.training.systems.parametrised import ILD_ECAL_LAYER_DEPTH_MM, ParametrisedShower
 from ddcalogen.training.threads import one_thread
+from ddcalogen.validation.observables import CELL_MM
 
 __all__ = ["Agreement", "Tolerance", "compare_with_torch", "export_model", "onnx_session", "to_onnx"]
 

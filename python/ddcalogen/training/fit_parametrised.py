@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from ddcalogen.errors import InputError, ModelError
 from ddcalogen.training.checkpoint import Checkpoint, save_checkpoint
 from ddcalogen.training.data import Showers, describe_dataset, load_split
-from ddcalogen.training.observables import CELL_MM, GRID_ROTATION_RAD, make_cells, shower_observables
 from ddcalogen.training.systems.parametrised import (
     AXIS_ENERGY_GEV,
     CRITICAL_ENERGY_GEV,
@@ -38,6 +37,7 @@ from ddcalogen.training.systems.parametrised import (
     ParametrisedShower,
 )
 from ddcalogen.training.threads import one_thread
+from ddcalogen.validation.observables import CELL_MM, GRID_ROTATION_RAD, make_cells, measure
 
 __all__ = [
     "FitConfig",
@@ -296,8 +296,8 @@ def fit_moments(model: ParametrisedShower, train: Showers, *, seed: int = 0, rep
 
     def observe(showers: Showers) -> dict[str, NDArray[np.float64]]:
         rotation = showers.grid_rotation_rad if showers.pitch_mm else GRID_ROTATION_RAD
-        cells = make_cells(showers, depth, rng, cell_mm=CELL_MM, rotation_rad=rotation)
-        return shower_observables(showers, cells, depth)
+        cells = make_cells(showers, depth, cell_mm=CELL_MM, rotation_rad=rotation, rng=rng)
+        return measure(showers, cells, cell_mm=CELL_MM).scalars
 
     def remake(truth: Showers) -> dict[str, NDArray[np.float64]]:
         return observe(simulate_showers(model, truth, torch.Generator().manual_seed(seed)))
@@ -327,11 +327,11 @@ def fit_moments(model: ParametrisedShower, train: Showers, *, seed: int = 0, rep
     steep = part((cos < math.cos(math.radians(35.0))) & (energy > 5.0), 600)
     near = part((energy > 10.0) & (cos > 0.97), 700)
     soft = part((energy < 10.0) & (energy > 1.0) & (cos > 0.85), 1000)
-    scan(steep, model.angle, 1, (-0.1, 0.0, 0.1, 0.2), "depth_rms_layers", "change of the shape with angle")
-    scan(steep, model.angle, 0, (-0.05, 0.0, 0.05), "visible_mev_per_gev", "change of the energy with angle")
-    scan(near, model.tail, 0, (-0.1, 0.0, 0.1), "radius_mean_mm", "ln of the tail radius")
-    scan(soft, model.radius_energy, 1, (-0.1, 0.0, 0.1, 0.2), "radius_mean_mm", "change of the tail radius with energy")
-    scan(near, model.tail, 0, (-0.1, 0.0, 0.1), "radius_mean_mm", "ln of the tail radius")
+    scan(steep, model.angle, 1, (-0.1, 0.0, 0.1, 0.2), "rms_layer", "change of the shape with angle")
+    scan(steep, model.angle, 0, (-0.05, 0.0, 0.05), "response", "change of the energy with angle")
+    scan(near, model.tail, 0, (-0.1, 0.0, 0.1), "radius_mm", "ln of the tail radius")
+    scan(soft, model.radius_energy, 1, (-0.1, 0.0, 0.1, 0.2), "radius_mm", "change of the tail radius with energy")
+    scan(near, model.tail, 0, (-0.1, 0.0, 0.1), "radius_mm", "ln of the tail radius")
     scan(steep, model.lean, 0, (-0.1, 0.0, 0.1), "cog_along_mm", "lean")
 
     # two widths, from the parts of them that the spots do not make: of the radius in showers near the normal (where it
@@ -343,7 +343,7 @@ def fit_moments(model: ParametrisedShower, train: Showers, *, seed: int = 0, rep
         return float(0.5 * (high - low))
 
     def relative_radius(observables: dict[str, NDArray[np.float64]]) -> float:
-        return spread(np.log(observables["radius_mean_mm"]))
+        return spread(np.log(observables["radius_mm"]))
 
     def axis(observables: dict[str, NDArray[np.float64]]) -> float:
         return spread(observables["cog_across_mm"] * (hard.energy_gev + AXIS_ENERGY_GEV) / np.sqrt(hard.energy_gev))
@@ -405,10 +405,10 @@ def _spot_loss(
         noise(len(truth), model.capacity(float(energy.max())), generator),
     )
     made = simulated_showers(truth, spots.detach().numpy(), counts.numpy())
-    cells = make_cells(made, depth, rng, cell_mm=CELL_MM, rotation_rad=GRID_ROTATION_RAD)
+    cells = make_cells(made, depth, cell_mm=CELL_MM, rotation_rad=GRID_ROTATION_RAD, rng=rng)
     made_mev = torch.zeros(len(cells.energy_gev)).index_add(0, torch.from_numpy(cells.of_point), spots[:, 3] * 1e3)
     made_class = torch.from_numpy(_classes(truth.energy_gev[cells.shower], cells.layer, cells.radius_mm))
-    real = make_cells(truth, depth, rng, cell_mm=CELL_MM, rotation_rad=truth.grid_rotation_rad)
+    real = make_cells(truth, depth, cell_mm=CELL_MM, rotation_rad=truth.grid_rotation_rad, rng=rng)
     real_mev = torch.from_numpy(real.energy_gev.astype(np.float32) * 1e3)
     real_class = torch.from_numpy(_classes(truth.energy_gev[real.shower], real.layer, real.radius_mm))
     total, weights = torch.zeros(()), 0.0

@@ -93,7 +93,7 @@ def convl2l_features(o: Observables) -> Doubles:
 
 
 def physics_features(o: Observables) -> Doubles:
-    """Return the features of FPD and KPD: incident energy and all observables of a shower, float64 [N, 17]."""
+    """Return the features of FPD and KPD: incident energy and all observables of a shower, float64 [N, 19]."""
     return np.stack([o.energy_gev, *o.scalars.values()], axis=1)
 
 

@@ -11,6 +11,7 @@ the inclination (the shower frame's x and y for perpendicular showers), so that 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from ddcalogen.training.data import Showers
 
 __all__ = [
+    "CELL_MM",
+    "GRID_ROTATION_RAD",
     "RADIAL_BINS",
     "SCALARS",
     "SPECTRUM_EDGES_GEV",
@@ -31,6 +34,10 @@ __all__ = [
 
 Doubles = NDArray[np.float64]
 
+CELL_MM = 5.088333
+"""Side of a cell of the ILD ECAL."""
+GRID_ROTATION_RAD = math.pi / 8
+"""Turn of the cell grid against the shower frame for points that bring no grid of their own."""
 THRESHOLD_GEV = {"ecal": 1e-4, "hcal": 2.5e-4}
 """Half a minimum-ionising particle in ILD's silicon and scintillator: cells below are cut (2005.05334, 2112.09709)."""
 START_GEV = {"ecal": 1e-3, "hcal": 2.5e-3}
@@ -55,6 +62,8 @@ SCALARS: dict[str, tuple[str, str]] = {
     "third_2": ("energy fraction, second third of the layers", ""),
     "third_3": ("energy fraction, last third of the layers", ""),
     "radius_mm": ("mean radius", "mm"),
+    "within_2_cells": ("energy fraction within two cell widths of the axis", ""),
+    "within_6_cells": ("energy fraction within six cell widths of the axis", ""),
     "cell_mean_gev": ("mean energy of a cell", "GeV"),
     "cell_rms_gev": ("width of the cell energies", "GeV"),
 }
@@ -75,6 +84,8 @@ class Cells:
         float64 [C], visible energy, nothing cut.
     along_mm, across_mm
         float64 [C], cell centre relative to the shower axis in the layer's plane.
+    of_point
+        int64 [P], cell of each point; -1 where it was cut.
     """
 
     showers: int
@@ -84,12 +95,16 @@ class Cells:
     energy_gev: Doubles
     along_mm: Doubles
     across_mm: Doubles
+    of_point: NDArray[np.int64]
 
     def above(self, threshold_gev: float) -> Cells:
         """Return the cells above a threshold."""
         keep = self.energy_gev > threshold_gev
         columns = ("shower", "layer", "energy_gev", "along_mm", "across_mm")
-        return dataclasses.replace(self, **{name: getattr(self, name)[keep] for name in columns})
+        number = np.concatenate([np.where(keep, np.cumsum(keep) - 1, -1), [-1]])  # the last stands for "cut before"
+        return dataclasses.replace(
+            self, of_point=number[self.of_point], **{name: getattr(self, name)[keep] for name in columns}
+        )
 
     @property
     def radius_mm(self) -> Doubles:
@@ -150,7 +165,7 @@ def make_cells(
     inclined = slope > 1e-3
     e_x = np.where(inclined, tangent[:, 0] / np.where(inclined, slope, 1.0), 1.0)[shower]
     e_y = np.where(inclined, tangent[:, 1] / np.where(inclined, slope, 1.0), 0.0)[shower]
-    return Cells(n, layers, shower, cell_layer, energy, dx * e_x + dy * e_y, dy * e_x - dx * e_y)
+    return Cells(n, layers, shower, cell_layer, energy, dx * e_x + dy * e_y, dy * e_x - dx * e_y, inverse)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,6 +282,8 @@ def measure(showers: Showers, cells: Cells, *, cell_mm: float, calorimeter: str 
             "third_2": thirds[1],
             "third_3": thirds[2],
             "radius_mm": mean(radius),
+            "within_2_cells": mean((radius < 2 * cell_mm).astype(np.float64)),
+            "within_6_cells": mean((radius < 6 * cell_mm).astype(np.float64)),
             "cell_mean_gev": cell_mean,
             "cell_rms_gev": np.sqrt(np.bincount(row, (gev - cell_mean[row]) ** 2, n) / some),
         },

@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 from ddcalogen.card import ModelCard, read_card
 from ddcalogen.training.data import Showers
-from ddcalogen.training.observables import CELL_MM, GRID_ROTATION_RAD, make_cells, shower_observables
+from ddcalogen.validation.observables import CELL_MM, GRID_ROTATION_RAD, make_cells, measure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -241,26 +241,26 @@ def test_physics_against_geant4(card: ModelCard, session: onnxruntime.InferenceS
     group = REFERENCE["groups"][name]
     showers = simulate(card, session, group, 2)
     depth = np.array(card.calorimeter.layer_depth_mm)
-    cells = make_cells(showers, depth, np.random.default_rng(0), cell_mm=CELL_MM, rotation_rad=GRID_ROTATION_RAD)
-    observables = shower_observables(showers, cells, depth)
+    cells = make_cells(showers, depth, cell_mm=CELL_MM, rotation_rad=GRID_ROTATION_RAD, rng=np.random.default_rng(0))
+    observables = measure(showers, cells, cell_mm=CELL_MM).scalars
     n, true_n = len(showers), len(group["energy_gev"])
 
     allowed = {  # relative to the mean, beyond three standard errors
-        "visible_mev_per_gev": 0.02,
+        "response": 0.02,
         "hits": 0.05,
-        "depth_mean_layer": 0.05,
-        "depth_rms_layers": 0.04,
-        "radius_mean_mm": 0.05,
-        "fraction_10mm": 0.03,
-        "fraction_30mm": 0.02,
-        "cell_mean_mev": 0.05,
+        "cog_layer": 0.05,
+        "rms_layer": 0.04,
+        "radius_mm": 0.05,
+        "within_2_cells": 0.03,
+        "within_6_cells": 0.02,
+        "cell_mean_gev": 0.05,
     }
     for key, tolerance in allowed.items():
         mean, width = group["observables"][key]
         # the reference is the mean over all showers of the group, the model runs on some of them
         error = math.hypot(observables[key].std() / math.sqrt(n), width / math.sqrt(true_n))
         assert abs(observables[key].mean() - mean) < tolerance * mean + 3 * error, key
-    for key in ("visible_mev_per_gev", "depth_mean_layer", "depth_rms_layers"):
+    for key in ("response", "cog_layer", "rms_layer"):
         _, width = group["observables"][key]
         # heavy tails: the uncertainty of a width is larger than that of a normal distribution
         assert observables[key].std() == pytest.approx(width, rel=0.25 + 2.0 / math.sqrt(true_n)), key
@@ -280,7 +280,7 @@ def test_single_particle_peak_in_the_cell_spectrum(card: ModelCard, session: onn
     group = REFERENCE["groups"]["10-40 GeV, 0-15 deg"]
     showers = simulate(card, session, group, 2)
     depth = np.array(card.calorimeter.layer_depth_mm)
-    cells = make_cells(showers, depth, np.random.default_rng(0), cell_mm=CELL_MM, rotation_rad=GRID_ROTATION_RAD)
+    cells = make_cells(showers, depth, cell_mm=CELL_MM, rotation_rad=GRID_ROTATION_RAD, rng=np.random.default_rng(0))
     mev = cells.energy_gev[cells.radius_mm > 20] * 1e3
     edges = np.geomspace(0.02, 2.0, 21)
     density = np.histogram(mev, edges)[0] / np.diff(np.log(edges))

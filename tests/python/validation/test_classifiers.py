@@ -52,7 +52,7 @@ def test_features_and_images_of_showers() -> None:
     assert features.shape == (20, 25)
     np.testing.assert_allclose(features[:, 5:15].sum(axis=1), 1)  # longitudinal bins hold all the energy
     assert classifiers.convl2l_features(o).shape == (20, 10)
-    assert classifiers.physics_features(o).shape == (20, 17)
+    assert classifiers.physics_features(o).shape == (20, 19)
     images = classifiers.shower_images(cells, cell_mm=CELL_MM, threshold_gev=1e-4)
     assert images.shape == (20, *classifiers.IMAGE_SHAPE)
     energy = (10.0 ** images.astype(float) - 1) * 1e-4

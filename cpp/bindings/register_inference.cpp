@@ -14,11 +14,20 @@ namespace py = pybind11;
 namespace ddcalogen {
 namespace {
 
+/// Lets go of something of Python's, on whatever thread. Once the interpreter has ended (static objects, such as the
+/// shared runs, are destroyed after it) there is no lock to take and nothing left to free.
+template <class T> void release_with_gil(T* p) {
+  if (Py_IsInitialized() == 0)
+    return;
+  const py::gil_scoped_acquire gil;
+  delete p;
+}
+
 /// A session whose network runs in Python (onnxruntime's own package, or a test double).
 class PythonSession final : public Session {
 public:
   PythonSession(py::function run, std::string provider)
-      : m_run(new py::function(std::move(run)), release_with_gil), m_provider(std::move(provider)) {}
+      : m_run(new py::function(std::move(run)), release_with_gil<py::function>), m_provider(std::move(provider)) {}
 
   TensorResult run(const std::vector<TensorView>& inputs, const std::vector<std::string>& outputs) const override {
     const py::gil_scoped_acquire gil;
@@ -46,10 +55,8 @@ public:
       throw Error(ErrorKind::Inference, "the network returned a wrong number of outputs", std::to_string(arrays.size()),
                   std::to_string(outputs.size()), "Export the model again.");
     TensorResult result;
-    auto kept = std::shared_ptr<std::vector<py::array>>(new std::vector<py::array>, [](std::vector<py::array>* p) {
-      const py::gil_scoped_acquire inner;
-      delete p;
-    });
+    auto kept =
+        std::shared_ptr<std::vector<py::array>>(new std::vector<py::array>, release_with_gil<std::vector<py::array>>);
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       py::array array = py::array::ensure(arrays[i], py::array::c_style);
       const bool is_float = array && py::isinstance<py::array_t<float>>(array);
@@ -69,10 +76,6 @@ public:
   std::string provider() const override { return m_provider; }
 
 private:
-  static void release_with_gil(py::function* p) {
-    const py::gil_scoped_acquire gil;
-    delete p;
-  }
   std::shared_ptr<py::function> m_run;
   std::string m_provider;
 };

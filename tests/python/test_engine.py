@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,3 +223,17 @@ def test_given_showers_are_placed(toy_model: Callable[..., Path], ild: Geometry)
         generator.place(photons(2), spots, np.array([2, 2]))
     with pytest.raises(InputError):
         generator.place(photons(2), spots[:, :3], np.array([2, 1]))
+
+
+def test_run_left_for_the_plugin_may_outlive_the_interpreter(toy_model: Callable[..., Path]) -> None:
+    program = """
+import sys
+from ddcalogen import _core
+from ddcalogen.engine import Generator
+from ddcalogen.geometry import load_snapshot
+generator = Generator(sys.argv[1], load_snapshot("ILD_l5_o1_v02"), seed=1)
+_core.share_run("left", program_version="", geometry_name="", cells=[], models=[(generator.compiled, 1)])
+"""
+    command = [sys.executable, "-c", program, str(toy_model())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

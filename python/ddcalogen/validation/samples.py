@@ -139,8 +139,20 @@ def generate(
     *,
     rng: np.random.Generator,
     advance: Callable[[int], None] = lambda _: None,
+    first_event: int = 0,
 ) -> tuple[Showers, float]:
     """Let the model make showers of given incident particles.
+
+    Parameters
+    ----------
+    generator, incident
+        The model and the particles.
+    rng
+        For the place of points in grid cells.
+    advance
+        Told how many showers were made.
+    first_event
+        Number of the first shower, on which its noise is keyed.
 
     Returns
     -------
@@ -164,7 +176,7 @@ def generate(
             incident.energy_gev[part].astype(float),
             incident.direction[part].astype(float),
             incident.pdg[part],
-            part.astype(np.uint64),
+            part.astype(np.uint64) + np.uint64(first_event),
         )
         bad += int((made.status != 0).sum())
         seconds += made.noise_seconds + made.network_seconds

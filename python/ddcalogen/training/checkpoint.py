@@ -16,35 +16,42 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ddcalogen.card import Dataset
-from ddcalogen.errors import ModelError
+from ddcalogen.errors import ConfigurationError, ModelError
 from ddcalogen.files import replace_when_complete
+from ddcalogen.training.config import RunConfig
+from ddcalogen.training.stacks import find_stack
+from ddcalogen.training.system import System, find_system
 
-__all__ = ["FORMAT", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["FORMAT", "Checkpoint", "build_system", "load_checkpoint", "load_system", "save_checkpoint"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the checkpoint's layout."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A trained system.
+    """A system at some point of its training.
 
     Attributes
     ----------
-    system
-        Name of the generative system, for example "parametrised".
+    config
+        Configuration of the run; names the system.
     state
-        Its weights by name.
-    training
-        Configuration and results of the training, for the card (plain JSON data).
+        Weights and buffers by name.
     dataset
         What it was trained on.
+    results
+        Plain JSON data: steps done, figures of fidelity.
+    resume
+        What else the loop needs to go on (state of optimisers, schedules, averages; counters); empty in a checkpoint
+        that is only a result.
     """
 
-    system: str
+    config: RunConfig
     state: dict[str, Tensor]
-    training: dict[str, Any]
-    dataset: Dataset | None
+    dataset: Dataset | None = None
+    results: dict[str, Any] = dataclasses.field(default_factory=dict)
+    resume: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
@@ -57,10 +64,11 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     """
     content = {
         "format": FORMAT,
-        "system": checkpoint.system,
+        "config": checkpoint.config.model_dump_json(),
         "state": checkpoint.state,
-        "training": json.dumps(checkpoint.training),
         "dataset": checkpoint.dataset.model_dump_json() if checkpoint.dataset else "",
+        "results": json.dumps(checkpoint.results),
+        "resume": checkpoint.resume,
     }
     with replace_when_complete(path) as partial, partial.open("wb") as file:
         torch.save(content, file)
@@ -72,7 +80,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Raises
     ------
     ModelError
-        The file cannot be read, is no checkpoint, or of a newer layout.
+        The file cannot be read, is no checkpoint, or of another layout.
     """
     try:
         data = Path(path).read_bytes()
@@ -89,10 +97,48 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
                 "the checkpoint is of another layout", found=f"format {version!r}", expected=f"format {FORMAT}"
             )
         return Checkpoint(
-            system=str(content["system"]),
+            config=RunConfig.model_validate_json(content["config"]),
             state={str(k): v for k, v in content["state"].items()},
-            training=json.loads(content["training"]),
             dataset=Dataset.model_validate_json(content["dataset"]) if content["dataset"] else None,
+            results=json.loads(content["results"]),
+            resume={str(k): v for k, v in content["resume"].items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
         raise ModelError("the file is not a checkpoint, or is damaged", found=f"{path}: {error}") from error
+
+
+def build_system(config: RunConfig) -> System[Any]:
+    """Return a fresh system of a configuration.
+
+    Raises
+    ------
+    ConfigurationError
+        Unknown system, or settings that it does not take.
+    """
+    try:
+        own = config.system_config()
+    except ValidationError as error:
+        raise ConfigurationError(f"the configuration of '{config.system}' is not valid", found=str(error)) from error
+    return find_system(config.system)(own, find_stack(config.data.calorimeter), config.data.domain())
+
+
+def load_system(checkpoint: Checkpoint) -> System[Any]:
+    """Return the trained system of a checkpoint.
+
+    Raises
+    ------
+    ModelError
+        The weights do not fit the system.
+    ConfigurationError
+        The system is unknown, or does not take its configuration.
+    """
+    system = build_system(checkpoint.config)
+    try:
+        system.load_state_dict(checkpoint.state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ModelError(
+            "the weights of the checkpoint do not fit the system",
+            found=str(error).splitlines()[0] + " " + " ".join(str(error).splitlines()[1:3]).strip(),
+            expected=f"the weights of '{checkpoint.config.system}'",
+        ) from error
+    return system.eval()

@@ -23,7 +23,7 @@ from ddcalogen.errors import InferenceError, InputError
 from ddcalogen.training.data import SPLITS, ShowerFile, Showers
 from ddcalogen.validation.observables import Cells, Observables, make_cells, measure
 
-__all__ = ["Sample", "distort", "geant4_samples", "generate", "make_sample"]
+__all__ = ["Sample", "distort", "geant4_samples", "generate", "grid_points", "make_sample"]
 
 _LEAST = 50
 _TEST = SPLITS.index("test")
@@ -181,7 +181,7 @@ def generate(
         bad += int((made.status != 0).sum())
         seconds += made.noise_seconds + made.network_seconds
         if isinstance(output, GridOutput):
-            values, n = _grid_points(output, made.counts, made.values, incident.direction[part], depth, rng)
+            values, n = grid_points(output, made.counts, made.values, incident.direction[part], depth, rng)
         else:
             values, n = made.values[:, :4], made.counts
         counts.append(n)
@@ -209,7 +209,7 @@ def generate(
     return showers.select(inverse), seconds / max(len(incident), 1)
 
 
-def _grid_points(
+def grid_points(
     grid: GridOutput,
     counts: NDArray[np.int64],
     values: NDArray[np.float32],

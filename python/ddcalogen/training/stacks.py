@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""Layer stacks of the calorimeters that showers are made for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ddcalogen.card import Calorimeter
+from ddcalogen.errors import ConfigurationError
+
+__all__ = ["ILD_ECAL_LAYER_DEPTH_MM", "STACKS", "Stack", "find_stack"]
+
+ILD_ECAL_LAYER_DEPTH_MM = tuple(
+    round(lower + 0.2625 - 1804.8, 4)
+    for lower in (
+        *(1811.340, 1814.465, 1823.810, 1826.935, 1836.280, 1839.405, 1848.750, 1851.875, 1861.220, 1864.345),
+        *(1873.690, 1876.815, 1886.160, 1889.285, 1898.630, 1901.755, 1911.100, 1914.225, 1923.570, 1926.695),
+        *(1938.140, 1943.365, 1954.810, 1960.035, 1971.480, 1976.705, 1988.150, 1993.375, 2004.820, 2010.045),
+    )
+)
+"""Depth of the silicon mid-planes of the ILD ECAL behind its face, mm (radii of the barrel layers less 1804.8)."""
+
+_HCAL_LAYER_RADIUS_MM = tuple(2082.5 + 26.5 * layer for layer in range(48))
+"""Radius of the scintillator mid-planes of the ILD HCAL barrel, mm."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """A calorimeter as showers see it: layers one behind the other.
+
+    Attributes
+    ----------
+    name
+        As in a card and in `ddcalogen.calorimeters`.
+    detector
+        Detector model.
+    layer_depth_mm
+        Depth of the mid-plane of each sensitive layer behind the face.
+    cell_mm
+        Side of a readout cell, for each layer.
+    threshold_gev
+        Half a minimum-ionising particle, for each layer: cells below are cut.
+    """
+
+    name: str
+    detector: str
+    layer_depth_mm: tuple[float, ...]
+    cell_mm: tuple[float, ...]
+    threshold_gev: tuple[float, ...]
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return len(self.layer_depth_mm)
+
+    def calorimeter(self) -> Calorimeter:
+        """Description for a model card; of two calorimeters in a row, the cells are those of the first."""
+        return Calorimeter(
+            name=self.name,
+            detector=self.detector,
+            layer_depth_mm=self.layer_depth_mm,
+            cell_size_mm=(self.cell_mm[0], self.cell_mm[0]),
+        )
+
+
+_ECAL = ((5.088333,) * 30, (1e-4,) * 30)
+_HCAL = ((30.0,) * 48, (2.5e-4,) * 48)
+
+STACKS: dict[str, Stack] = {
+    s.name: s
+    for s in (
+        Stack("ECAL", "ILD_l5_o1_v02", ILD_ECAL_LAYER_DEPTH_MM, *_ECAL),
+        Stack("HCAL", "ILD_l5_o1_v02", tuple(round(r - 2058.0, 4) for r in _HCAL_LAYER_RADIUS_MM), *_HCAL),
+        Stack(
+            "ECAL+HCAL",
+            "ILD_l5_o1_v02",
+            (*ILD_ECAL_LAYER_DEPTH_MM, *(round(r - 1804.8, 4) for r in _HCAL_LAYER_RADIUS_MM)),
+            *(a + b for a, b in zip(_ECAL, _HCAL, strict=True)),
+        ),
+    )
+}
+"""Stacks by name, those of ILD."""
+
+
+def find_stack(name: str) -> Stack:
+    """Return the stack of a calorimeter.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none of that name.
+    """
+    if name not in STACKS:
+        raise ConfigurationError("no such calorimeter", found=name, expected=", ".join(STACKS))
+    return STACKS[name]

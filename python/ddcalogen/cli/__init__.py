@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ddcalogen import __version__
-from ddcalogen.cli import bench, display, fill, geometry, inspect, simulate, validate
+from ddcalogen.cli import bench, data, display, fill, geometry, inspect, simulate, train, validate
 from ddcalogen.cli.console import error_console
 from ddcalogen.errors import DDCaloGenError
 
@@ -32,7 +32,9 @@ fill.register(app)
 inspect.register(app)
 geometry.register(app)
 bench.register(app)
+train.register(app)
 validate.register(app)
+data.register(app)
 display.register(app)
 
 

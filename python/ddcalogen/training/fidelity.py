@@ -13,7 +13,16 @@ from ddcalogen.validation.observables import make_cells, measure
 
 __all__ = ["OBSERVABLES", "fidelity"]
 
-OBSERVABLES = ("response", "hits", "cog_layer", "rms_layer", "radius_mm", "cell_mean_gev", "cell_rms_gev", "rms_along_mm")
+OBSERVABLES = (
+    "response",
+    "hits",
+    "cog_layer",
+    "rms_layer",
+    "radius_mm",
+    "cell_mean_gev",
+    "cell_rms_gev",
+    "rms_along_mm",
+)
 """Observables that are compared."""
 
 

@@ -14,101 +14,51 @@ Four steps, each on the showers of the training split:
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from ddcalogen.errors import InputError, ModelError
-from ddcalogen.training.checkpoint import Checkpoint, save_checkpoint
-from ddcalogen.training.data import Showers, describe_dataset, load_split
-from ddcalogen.training.systems.parametrised import (
+from ddcalogen.training.data import Showers
+from ddcalogen.training.parametrised_shower import (
     AXIS_ENERGY_GEV,
     CRITICAL_ENERGY_GEV,
-    ILD_ECAL_LAYER_DEPTH_MM,
     LAYERS,
     REACH_MM,
     ParametrisedShower,
 )
-from ddcalogen.training.threads import one_thread
+from ddcalogen.training.sampler import draw_noise, incident, simulated_showers
+from ddcalogen.training.stacks import ILD_ECAL_LAYER_DEPTH_MM
 from ddcalogen.validation.observables import CELL_MM, GRID_ROTATION_RAD, make_cells, measure
 
 __all__ = [
-    "FitConfig",
     "fit_longitudinal",
     "fit_moments",
-    "fit_parametrised",
     "fit_radial",
     "fit_spots",
-    "incident",
-    "noise",
     "simulate",
     "simulate_showers",
-    "simulated_showers",
 ]
 
 Report = Callable[[str], None]
-
-
-def incident(showers: Showers) -> tuple[Tensor, Tensor, Tensor]:
-    """Return energy [N, 1], direction [N, 3] and pdg [N, 1] tensors of a set of showers."""
-    return (
-        torch.from_numpy(showers.energy_gev)[:, None],
-        torch.from_numpy(showers.direction),
-        torch.from_numpy(showers.pdg.astype(np.int64))[:, None],
-    )
-
-
-def noise(batch: int, spots: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw all noise inputs of the model for a batch."""
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator).clamp(2.0**-25, 1.0 - 2.0**-24)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    return {
-        "z_shower": normal(batch, 6),
-        "u_conversion": uniform(batch, 1),
-        "z_layer": normal(batch, LAYERS),
-        "z_count": normal(batch, LAYERS),
-        "u_spot": uniform(batch, spots, 4),
-    }
 
 
 def simulate(
     model: ParametrisedShower, energy: Tensor, direction: Tensor, pdg: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Run the model on fresh noise; return packed spots [P, 4] and counts [B]."""
-    drawn = noise(len(energy), model.capacity(float(energy.max())), generator)
+    drawn = draw_noise(model, len(energy), model.capacity(float(energy.max())), generator)
     spots, counts = model(energy, direction, pdg, **drawn)
     return spots, counts
 
 
-def simulated_showers(like: Showers, spots: NDArray[np.float32], counts: NDArray[np.int64]) -> Showers:
-    """Return spots and counts of the model as showers of the incident particles of `like`."""
-    return dataclasses.replace(
-        like,
-        offsets=np.concatenate(([0], np.cumsum(counts))),
-        x_mm=np.ascontiguousarray(spots[:, 0]),
-        y_mm=np.ascontiguousarray(spots[:, 1]),
-        layer=spots[:, 2].astype(np.int16),
-        point_energy_gev=np.ascontiguousarray(spots[:, 3]),
-        pitch_mm=0.0,
-        grid_rotation_rad=0.0,
-    )
-
-
 def simulate_showers(model: ParametrisedShower, like: Showers, generator: torch.Generator, batch: int = 64) -> Showers:
     """Run the model on the incident particles of `like`, in batches."""
-    energy, direction, pdg = incident(like)
+    energy, direction, pdg = incident(like).values()
     with torch.no_grad():
         made = [
             simulate(model, energy[i : i + batch], direction[i : i + batch], pdg[i : i + batch], generator)
@@ -183,7 +133,7 @@ def fit_longitudinal(
     """
     # inclined showers follow from those near the normal; their layer energies are smeared by the radial profile
     train = train.select(train.direction[:, 2] > math.cos(math.radians(25.0)))
-    energy, direction, pdg = incident(train)
+    energy, direction, pdg = incident(train).values()
     data = (
         energy,
         direction[:, 2:3].clamp(0.2, 1.0),
@@ -397,12 +347,12 @@ def _spot_loss(
     depth = np.array(ILD_ECAL_LAYER_DEPTH_MM)
     with torch.no_grad():
         model.spot_quantiles.copy_(table)
-        energy, direction, pdg = incident(truth)
+        energy, direction, pdg = incident(truth).values()
     spots, counts = torch.func.functional_call(
         model,
         {"spot_quantiles": table},
         (energy, direction, pdg),
-        noise(len(truth), model.capacity(float(energy.max())), generator),
+        draw_noise(model, len(truth), model.capacity(float(energy.max())), generator),
     )
     made = simulated_showers(truth, spots.detach().numpy(), counts.numpy())
     cells = make_cells(made, depth, cell_mm=CELL_MM, rotation_rad=GRID_ROTATION_RAD, rng=rng)
@@ -450,89 +400,3 @@ def fit_spots(
     with torch.no_grad():
         model.spot_quantiles.copy_(table())
     return float(np.mean(losses[-max(1, steps // 3) :]))
-
-
-# --------------------------------------------------------------------------------------------------------------- whole
-
-
-class FitConfig(BaseModel):
-    """Configuration of the fit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = 1
-    longitudinal_steps: int = Field(default=2500, ge=1)
-    longitudinal_batch: int = Field(default=512, ge=2)
-    longitudinal_copies: int = Field(default=6, ge=2)
-    radial_points: int = Field(default=500_000, ge=1000)
-    radial_steps: int = Field(default=400, ge=1)
-    spot_mev: tuple[float, float] = Field(default=(0.40, 0.25), description="mean spot energy of core and tail, MeV")
-    spot_steps: int = Field(default=400, ge=1)
-    spot_batch: int = Field(default=48, ge=2)
-
-
-def fit_parametrised(
-    paths: Sequence[str | os.PathLike[str]],
-    checkpoint: str | os.PathLike[str],
-    config: FitConfig | None = None,
-    *,
-    dataset_name: str = "photon_ecal_slab",
-    report: Report = print,
-) -> ParametrisedShower:
-    """Fit the parametrised shower to the training split of shower files and write a checkpoint.
-
-    Deterministic: the same files, configuration and software give the same checkpoint. Runs on one thread, which for
-    tensors of this size is also the fastest.
-
-    Parameters
-    ----------
-    paths
-        Shower files (slab or ``showerdata``).
-    checkpoint
-        File to write, atomically; see `ddcalogen.training.checkpoint`.
-
-    Raises
-    ------
-    InputError
-        A file cannot be read.
-    ModelError
-        The fit diverged.
-    OutputError
-        The checkpoint cannot be written.
-    """
-    config = config or FitConfig()
-    with one_thread(), torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        train = load_split(paths, "train")
-        report(f"{len(train)} training showers, {len(train.x_mm)} points")
-        model = ParametrisedShower()
-        with torch.no_grad():
-            model.log_spot_mev[:2] = torch.log(torch.tensor(config.spot_mev))
-        scores = fit_longitudinal(
-            model,
-            train,
-            steps=config.longitudinal_steps,
-            batch=config.longitudinal_batch,
-            copies=config.longitudinal_copies,
-            report=report,
-        )
-        likelihood = fit_radial(model, train, points=config.radial_points, steps=config.radial_steps, report=report)
-        spots = {"steps": config.spot_steps, "batch": config.spot_batch, "seed": config.seed}
-        fit_spots(model, train, **spots, report=report)
-        fit_moments(model, train, seed=config.seed, report=report)
-        loss = fit_spots(model, train, **spots, report=report)  # once more with the final radii
-    save_checkpoint(
-        checkpoint,
-        Checkpoint(
-            system="parametrised",
-            state=model.state_dict(),
-            training={
-                "config": config.model_dump(mode="json"),
-                "energy_score": scores[-1],
-                "radial_negative_log_likelihood": likelihood,
-                "spot_loss": loss,
-            },
-            dataset=describe_dataset(paths, dataset_name),
-        ),
-    )
-    return model

@@ -17,13 +17,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
 import yaml
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from ddcalogen.card import Dataset
@@ -120,13 +121,16 @@ class _Step:
             gradients = [p.grad for p in parameters if p.grad is not None]
             flat = torch.cat([g.reshape(-1) for g in gradients])
             flat = self.fabric.all_reduce(flat, reduce_op="mean")  # type: ignore[assignment]
-            for g, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            for g, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
                 g.copy_(part.view_as(g))
         if chosen.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, chosen.clip_norm)
         chosen.optimiser.step()
         if chosen.schedule is not None:
             chosen.schedule.step()
+
+    def forget(self, optimiser: str) -> None:
+        self.optimisers[optimiser].optimiser.state.clear()
 
     def training_showers(self) -> Showers:
         return self.training.all()
@@ -138,9 +142,9 @@ class _Step:
 def _averaged(system: System[Any], decay: float) -> AveragedModel:
     def move(averages: Sequence[Tensor], values: Sequence[Tensor], number: Tensor | int) -> None:
         n = float(number)
-        torch._foreach_lerp_(list(averages), list(values), 1.0 - min(decay, (1.0 + n) / (10.0 + n)))  # type: ignore[no-untyped-call]
+        torch._foreach_lerp_(list(averages), list(values), 1.0 - min(decay, (1.0 + n) / (10.0 + n)))
 
-    return AveragedModel(system, multi_avg_fn=move)  # type: ignore[arg-type, no-untyped-call]
+    return AveragedModel(system, multi_avg_fn=move)
 
 
 @contextlib.contextmanager
@@ -248,7 +252,7 @@ class _Run:
     def _start(self, stage: Stage) -> None:
         """Optimisers and averages of a stage, fresh."""
         self.optimisers = {
-            name: dataclasses.replace(o, optimiser=self.fabric.setup_optimizers(o.optimiser))
+            name: dataclasses.replace(o, optimiser=cast(Optimizer, self.fabric.setup_optimizers(o.optimiser)))
             for name, o in self.system.optimisers(stage.name).items()
         }
         decay = self.config.training.ema_decay
@@ -344,7 +348,7 @@ class _Run:
         if self.fabric.is_global_zero:
             if self._truth is None:
                 self._truth = self.validation.sample(settings.validation_showers)
-            system: System[Any] = self.average.module if self.average is not None else self.system
+            system = cast("System[Any]", self.average.module) if self.average is not None else self.system
             was_training = system.training
             system.eval()
             try:

@@ -27,6 +27,7 @@ __all__ = [
     "generate",
     "incident",
     "noise_shape",
+    "simulated_showers",
     "spots_output",
 ]
 
@@ -162,7 +163,7 @@ def generate(
     with torch.no_grad():
         for start in range(0, len(like), batch):
             rows = slice(start, start + batch)
-            inputs = {name: physics[name][rows] for name in sampler.inputs}
+            inputs: dict[str, Tensor] = {name: physics[name][rows] for name in sampler.inputs}
             size = len(inputs["energy"])
             inputs |= draw_noise(sampler, size, sampler.capacity(float(inputs["energy"].max())), generator)
             result = (run or sampler)(*(v.to(device) if device else v for v in inputs.values()))
@@ -179,16 +180,20 @@ def generate(
             values.append(points)
             counts.append(n)
     sampler.train(was_training)
-    table = np.concatenate(values)
+    return simulated_showers(like, np.concatenate(values), np.concatenate(counts))
+
+
+def simulated_showers(like: Showers, spots: NDArray[np.float32], counts: NDArray[np.int64]) -> Showers:
+    """Return packed spots and counts as showers of the incident particles of `like`."""
     return Showers(
         like.energy_gev,
         like.direction,
         like.pdg,
-        np.concatenate(([0], np.cumsum(np.concatenate(counts)))).astype(np.int64),
-        np.ascontiguousarray(table[:, 0]),
-        np.ascontiguousarray(table[:, 1]),
-        table[:, 2].astype(np.int16),
-        np.ascontiguousarray(table[:, 3]),
+        np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+        np.ascontiguousarray(spots[:, 0]),
+        np.ascontiguousarray(spots[:, 1]),
+        spots[:, 2].astype(np.int16),
+        np.ascontiguousarray(spots[:, 3]),
     )
 
 

@@ -149,7 +149,7 @@ class ShowerStream:
         return Showers.join(parts)
 
     def showers(self, epoch: int, batch: int) -> Iterator[Showers]:
-        """Yield the showers of an epoch in batches; a last batch that is not full is left out, unless it is the only one."""
+        """Yield the showers of an epoch in batches; a short last one is left out, unless it is the only one."""
         rng = np.random.default_rng(key_seed(self.seed, self.split, "order", epoch))
         left: Showers | None = None
         given = 0

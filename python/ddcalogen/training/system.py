@@ -80,16 +80,17 @@ class Step(Protocol):
     ----------
     stage, index
         Name of the stage; number of the step within it, from 0.
-    device
-        Where the tensors are.
     rng
         NumPy generator of this step.
     """
 
     stage: str
     index: int
-    device: torch.device
     rng: np.random.Generator
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
 
     def minimise(self, optimiser: str, loss: Tensor) -> None:
         """One step of an optimiser down the gradient of a loss.
@@ -98,6 +99,9 @@ class Step(Protocol):
         schedule on. Gradients that reach parameters of other optimisers are dropped when these are next used.
         """
 
+    def forget(self, optimiser: str) -> None:
+        """Clear what an optimiser remembers (moments), as if it were new; its schedule goes on."""
+
     def training_showers(self) -> Showers:
         """Return all showers of the training split, in memory: for fits that need them at once."""
 
@@ -105,10 +109,10 @@ class Step(Protocol):
         """Tell the user something."""
 
 
-Config = TypeVar("Config", bound=SystemConfig)
+C = TypeVar("C", bound=SystemConfig)
 
 
-class System(nn.Module, abc.ABC, Generic[Config]):
+class System(nn.Module, abc.ABC, Generic[C]):
     """A generative system: networks, how they are trained, and the sampler that comes out.
 
     All state is in parameters and buffers (`state_dict`), so checkpoints hold weights only. Standardisation constants
@@ -137,7 +141,7 @@ class System(nn.Module, abc.ABC, Generic[Config]):
     title: ClassVar[str]
     description: ClassVar[str] = ""
 
-    def __init__(self, config: Config, stack: Stack, domain: Domain) -> None:
+    def __init__(self, config: C, stack: Stack, domain: Domain) -> None:
         super().__init__()
         self.config, self.stack, self.trained_on = config, stack, domain
 
@@ -217,7 +221,9 @@ def find_system(name: str) -> type[System[Any]]:
         module = importlib.import_module(f"ddcalogen.training.systems.{name}")
     except ImportError as error:
         raise ConfigurationError(
-            f"the system '{name}' needs a package that is missing", found=str(error), remedy="Install the extra 'train'."
+            f"the system '{name}' needs a package that is missing",
+            found=str(error),
+            remedy="Install the extra 'train'.",
         ) from error
     system: type[System[Any]] = module.SYSTEM
     return system

@@ -4,31 +4,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 
 import h5py
 import numpy as np
-import onnx
 import pytest
-from ddcalogen.errors import InputError, ModelError, OutputError
+from ddcalogen.errors import InputError, ModelError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from ddcalogen.card import read_card  # noqa: E402
-from ddcalogen.training import checkpoint as checkpoints  # noqa: E402
 from ddcalogen.training import fit_parametrised as fits  # noqa: E402
-from ddcalogen.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
 from ddcalogen.training.data import ShowerFile, Showers, load_split  # noqa: E402
-from ddcalogen.training.systems.parametrised import (  # noqa: E402
-    ILD_ECAL_LAYER_DEPTH_MM,
-    LAYERS,
-    ParametrisedShower,
-    natural_log,
-)
+from ddcalogen.training.operators import natural_log  # noqa: E402
+from ddcalogen.training.parametrised_shower import LAYERS, ParametrisedShower  # noqa: E402
+from ddcalogen.training.sampler import draw_noise, incident  # noqa: E402
+from ddcalogen.training.stacks import ILD_ECAL_LAYER_DEPTH_MM  # noqa: E402
 from ddcalogen.training.threads import one_thread  # noqa: E402
 
 
@@ -115,8 +108,8 @@ def test_perpendicular_spots_keep_the_layer_they_were_drawn_for() -> None:
     """Without inclination a spot beside the axis is no deeper than the axis: the profile is untouched."""
     model = ParametrisedShower()
     like = incident_at([50.0] * 32, [0.0] * 32)
-    energy, direction, pdg = fits.incident(like)
-    drawn = fits.noise(32, model.capacity(50.0), generator())
+    energy, direction, pdg = incident(like).values()
+    drawn = draw_noise(model, 32, model.capacity(50.0), generator())
     with torch.no_grad():
         spots, counts = model(energy, direction, pdg, **drawn)
     rows = np.repeat(np.arange(32), counts.numpy())
@@ -135,8 +128,8 @@ def test_radial_profile_is_the_one_that_is_drawn() -> None:
         model.log_sigma_shape[:] = -20.0
     n = 64
     like = incident_at([60.0] * n, [0.0] * n)
-    energy, direction, pdg = fits.incident(like)
-    drawn = fits.noise(n, model.capacity(60.0), generator())
+    energy, direction, pdg = incident(like).values()
+    drawn = draw_noise(model, n, model.capacity(60.0), generator())
     drawn["u_conversion"][:] = 0.5
     with torch.no_grad():
         spots, _ = model(energy, direction, pdg, **drawn)
@@ -187,36 +180,6 @@ def shower_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-SMALL = fits.FitConfig(
-    longitudinal_steps=4,
-    longitudinal_batch=16,
-    longitudinal_copies=2,
-    radial_points=2000,
-    radial_steps=5,
-    spot_steps=3,
-    spot_batch=8,
-)
-
-
-def test_fit_is_deterministic_and_its_checkpoint_complete(shower_file: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    for name in ("a", "b"):
-        fits.fit_parametrised([shower_file], tmp_path / name, SMALL, dataset_name="toy", report=said.append)
-    first, second = (load_checkpoint(tmp_path / n) for n in ("a", "b"))
-    assert first.state.keys() == ParametrisedShower().state_dict().keys()
-    for key, value in first.state.items():
-        assert torch.equal(value, second.state[key]), key
-        assert torch.isfinite(value).all(), key
-    assert first.dataset is not None
-    assert (first.dataset.name, first.dataset.showers) == ("toy", 90)
-    assert first.training["config"]["longitudinal_steps"] == 4
-    assert any("moments" in s for s in said)
-    other = fits.fit_parametrised(
-        [shower_file], tmp_path / "c", SMALL.model_copy(update={"seed": 2}), report=said.append
-    )
-    assert any(not torch.equal(v, first.state[k]) for k, v in other.state_dict().items())
-
-
 def test_fit_improves_what_it_fits(shower_file: Path) -> None:
     train = load_split([shower_file], "train")
     model = ParametrisedShower()
@@ -251,114 +214,3 @@ def test_divergence_is_an_error(shower_file: Path) -> None:
         model.front_x0.fill_(math.nan)
     with pytest.raises(ModelError, match="diverged"):
         fits.fit_longitudinal(model, load_split([shower_file], "train"), steps=2, batch=8, copies=2, report=print)
-
-
-# --------------------------------------------------------------------------------------------------------- checkpoint
-
-
-def test_checkpoint_round_trip_and_hostile_files(tmp_path: Path) -> None:
-    path = tmp_path / "model.ckpt"
-    content = Checkpoint("parametrised", ParametrisedShower().state_dict(), {"a": [1, 2.5]}, None)
-    save_checkpoint(path, content)
-    again = load_checkpoint(path)
-    assert (again.system, again.training, again.dataset) == ("parametrised", {"a": [1, 2.5]}, None)
-    assert all(torch.equal(v, content.state[k]) for k, v in again.state.items())
-    assert [p.name for p in tmp_path.iterdir()] == ["model.ckpt"]
-
-    whole = path.read_bytes()
-    for length in (0, 10, len(whole) // 2, len(whole) - 5):
-        path.write_bytes(whole[:length])
-        with pytest.raises(ModelError, match="damaged"):
-            load_checkpoint(path)
-    with pytest.raises(ModelError, match="cannot be read"):
-        load_checkpoint(tmp_path / "none")
-    torch.save({"format": checkpoints.FORMAT + 1}, path)
-    with pytest.raises(ModelError, match="another layout"):
-        load_checkpoint(path)
-    torch.save([1, 2], path)
-    with pytest.raises(ModelError, match="not a checkpoint"):
-        load_checkpoint(path)
-    torch.save(Evil(tmp_path / "ran"), path)
-    with pytest.raises(ModelError):
-        load_checkpoint(path)
-    assert not (tmp_path / "ran").exists()
-    with pytest.raises(OutputError):
-        save_checkpoint(tmp_path / "missing" / "model.ckpt", content)
-
-
-class Evil:
-    """A pickle that would create a file when loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return (Path.touch, (self.path,))
-
-
-# ------------------------------------------------------------------------------------------------------------- export
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Checkpoint and exported file of the model with its starting parameters."""
-    pytest.importorskip("onnxscript")
-    from ddcalogen.training.export import export_model
-
-    folder = tmp_path_factory.mktemp("export")
-    save_checkpoint(folder / "m.ckpt", Checkpoint("parametrised", ParametrisedShower().state_dict(), {}, None))
-    export_model(folder / "m.ckpt", folder / "m.onnx", name="m", version="0.1.0")
-    return folder / "m.ckpt", folder / "m.onnx"
-
-
-def test_exported_card(exported: tuple[Path, Path]) -> None:
-    card = read_card(exported[1])
-    assert (card.name, card.version, card.system) == ("m", "0.1.0", "parametrised")
-    assert card.inputs == ("energy", "direction", "pdg")
-    assert {f.name.split()[0] for f in card.figures} == {"showers", "spots"}
-    assert {"torch", "onnxruntime", "python"} <= card.provenance.software.keys()
-    assert card.calorimeter.layer_depth_mm == ILD_ECAL_LAYER_DEPTH_MM
-
-
-def test_exported_file_names_no_place_of_the_machine(exported: tuple[Path, Path]) -> None:
-    data = exported[1].read_bytes()
-    for text in (str(Path(__file__).parents[3]), "site-packages", "parametrised.py", "stack_trace"):
-        assert text.encode() not in data, text
-
-
-def test_exported_graph_uses_no_operator_whose_bits_depend_on_the_place(exported: tuple[Path, Path]) -> None:
-    operators = {n.op_type for n in onnx.load(exported[1]).graph.node}
-    assert not operators & {"Log", "Sin", "Cos", "Softplus", "MatMul", "Gemm", "Conv"}
-
-
-def test_pytorch_and_onnxruntime_agree(exported: tuple[Path, Path]) -> None:
-    from ddcalogen.training.export import Tolerance, compare_with_torch
-
-    model, proto = ParametrisedShower(), onnx.load(exported[1])
-    agreement = compare_with_torch(model, proto, batches=(1, 5, 32))
-    assert agreement.showers == 38
-    assert agreement.spots > 10_000
-    assert agreement.spots_off <= Tolerance().spots_off
-    with torch.no_grad():
-        model.log_weight += 0.01
-    with pytest.raises(ModelError, match="differ on the same noise"):
-        compare_with_torch(model, proto, batches=(32,))
-
-
-def test_bad_exports_are_refused_and_leave_no_file(exported: tuple[Path, Path], tmp_path: Path) -> None:
-    from ddcalogen.training.export import Tolerance, export_model
-
-    out = tmp_path / "out.onnx"
-    content = load_checkpoint(exported[0])
-    save_checkpoint(tmp_path / "other.ckpt", dataclasses.replace(content, system="other"))
-    with pytest.raises(ModelError, match="unknown system"):
-        export_model(tmp_path / "other.ckpt", out)
-    state = {k: v for k, v in content.state.items() if k != "core"}
-    save_checkpoint(tmp_path / "short.ckpt", dataclasses.replace(content, state=state))
-    with pytest.raises(ModelError, match="do not fit"):
-        export_model(tmp_path / "short.ckpt", out)
-    with pytest.raises(ModelError, match="differ on the same noise"):
-        export_model(exported[0], out, tolerance=Tolerance(energy_relative=-1.0))
-    assert not out.exists()
-    with pytest.raises(OutputError):
-        export_model(exported[0], tmp_path / "missing" / "out.onnx")

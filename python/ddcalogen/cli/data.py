@@ -12,15 +12,20 @@ import typer
 from rich.table import Table
 
 from ddcalogen.cli.console import console
+from ddcalogen.cli.data_convert import convert, join
 
 __all__ = ["group", "register"]
 
-group = typer.Typer(no_args_is_help=True, help="Look at shower files and turn them into what networks see.")
+group = typer.Typer(no_args_is_help=True, help="Make shower files, and look at them.")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the program."""
     app.add_typer(group, name="data")
+
+
+group.command("convert")(convert)
+group.command("join")(join)
 
 
 @group.command("info")

@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""Wasserstein GAN with gradient penalty and energy constrainer for photons.
+
+WGAN of "Getting High" (Buhmann et al., arXiv:2005.05334, section 4.2; gradient penalty: Gulrajani et al.,
+arXiv:1704.00028; constrainer as in Erdmann et al., arXiv:1802.03325). The constrainer regresses the incident energy
+from the cells; it is trained beside the critic and frozen after a while. The generator minimises
+
+    -E[critic] + kappa E|(a(made) - E)^2 - (a(real) - E)^2|.
+
+Differs from the source: energies enter networks in units of 100 GeV (the constrainer's loss is in GeV), each layer's
+grid follows the shower axis, cells below a threshold are set to zero in the exported graph, and showers may be mirrored
+at random along the magnetic field in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import MultiStepLR
+
+from ddcalogen.card import Domain, NoiseInput
+from ddcalogen.training.grid_networks import (
+    Layer,
+    VolumeStack,
+    cut_and_convert,
+    dense,
+    images_mev,
+    mirrored,
+    small_weights,
+)
+from ddcalogen.training.losses import gradient_penalty
+from ddcalogen.training.representations import Batch, Grids
+from ddcalogen.training.sampler import Sampler
+from ddcalogen.training.stacks import Stack
+from ddcalogen.training.system import Optimiser, Stage, Step, System, SystemConfig
+
+__all__ = ["SYSTEM", "Wgan", "WganConfig"]
+
+ENERGY_UNIT_GEV = 100.0
+
+
+class WganConfig(SystemConfig):
+    """Sizes and schedule; the defaults are the published ones."""
+
+    noise: int = Field(default=100, ge=1, description="noise variables, normal")
+    generator_width: int = Field(default=32, ge=1, description="channels of the generator's last hidden volume")
+    critic_width: int = Field(default=32, ge=1, description="channels of the critic's first volume")
+    constrainer_width: int = Field(default=16, ge=1, description="channels of the constrainer's first volume")
+    steps: int = Field(default=655_000, ge=1, description="critic steps")
+    critic_steps: int = Field(default=5, ge=1, description="critic steps for each generator step")
+    penalty: float = Field(default=5.0, ge=0, description="weight lambda of the gradient penalty")
+    kappa: float = Field(default=0.01, ge=0, description="weight of the constrainer, 1/GeV^2")
+    generator_rate: float = Field(default=1e-4, gt=0)
+    generator_milestones: tuple[int, ...] = Field(
+        default=(50_000, 100_000), description="generator steps after which its learning rate is divided by 10"
+    )
+    critic_rate: float = Field(default=1e-5, gt=0)
+    constrainer_rate: float = Field(default=1e-5, gt=0)
+    constrainer_steps: int = Field(default=150_000, ge=0, description="steps until the constrainer is frozen")
+    mirror: bool = Field(default=True, description="mirror showers along the magnetic field at random")
+    threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
+
+
+class Generator(nn.Module):
+    """Noise and energy, each through a transposed convolution, joined, to 30 x 30 x 30 cells in MeV."""
+
+    def __init__(self, noise: int, width: int) -> None:
+        super().__init__()
+        self.from_energy = nn.ConvTranspose3d(1, width * 4, 4, bias=False)
+        self.from_noise = nn.ConvTranspose3d(noise, width * 4, 4, bias=False)
+        up = [Layer(width * n, 4, 2, 1, transposed=True) for n in (4, 2, 1)]
+        self.body = VolumeStack(width * 8, (4, 4, 4), up, slope=0.0)
+        self.last = nn.ConvTranspose3d(width, 1, 3, 1, 2, bias=False)
+
+    def forward(self, energy: Tensor, noise: Tensor) -> Tensor:
+        about = self.from_energy((energy / ENERGY_UNIT_GEV)[:, :, None, None, None])
+        x = torch.cat([about, self.from_noise(noise[:, :, None, None, None])], 1)
+        return torch.relu(self.last(self.body(x)))
+
+
+class Critic(nn.Module):
+    """Cells and energy to a number: long kernels along the layers, short ones across."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        down = [
+            Layer(width, (10, 2, 2), (1, 2, 2), (0, 1, 1)),
+            Layer(width * 2, (6, 2, 2), (1, 2, 2)),
+            Layer(width * 4, (4, 2, 2), (1, 2, 2)),
+            Layer(1, (4, 2, 2)),
+        ]
+        self.body = VolumeStack(1, (30, 30, 30), down, finish=False)
+        self.end = dense([self.body.features + 1, 100, 200, 100, 75, 1])
+
+    def forward(self, image: Tensor, energy: Tensor) -> Tensor:
+        score: Tensor = self.end(torch.cat([self.body(image).flatten(1), energy / ENERGY_UNIT_GEV], 1))
+        return score
+
+
+class Constrainer(nn.Module):
+    """Cells to incident energy, GeV."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        down = [Layer(width, 3, 2), Layer(width * 2, 3, 2), Layer(width, 2)]
+        self.body = VolumeStack(1, (30, 30, 30), down, finish=False)
+        self.end = dense([self.body.features, 100, 1])
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.relu(self.end(self.body(image).flatten(1))) * ENERGY_UNIT_GEV
+
+
+class WganSampler(Sampler):
+    """Energy and noise to the grid."""
+
+    def __init__(self, generator: Generator, grids: Grids, stack: Stack, config: WganConfig) -> None:
+        super().__init__(
+            noise=(NoiseInput(name="noise", distribution="normal", shape=(config.noise,)),),
+            output=grids.output(stack.layers),
+        )
+        self.generator, self.threshold = generator, config.threshold_mev
+
+    def forward(self, energy: Tensor, direction: Tensor, noise: Tensor) -> Tensor:
+        return cut_and_convert(self.generator(energy, noise), self.threshold)
+
+
+class Wgan(System[WganConfig]):
+    __doc__ = __doc__
+    Config = WganConfig
+    title = "WGAN with energy constrainer"
+
+    def __init__(self, config: WganConfig, stack: Stack, domain: Domain) -> None:
+        super().__init__(config, stack, domain)
+        self.grids = Grids(30, 30, stack.cell_mm[0])
+        self.generator = Generator(config.noise, config.generator_width)
+        self.critic = Critic(config.critic_width)
+        self.constrainer = Constrainer(config.constrainer_width)
+        small_weights(self.generator)
+        small_weights(self.critic)
+
+    def representation(self, stage: str) -> Grids:
+        return self.grids
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("adversarial", self.config.steps),)
+
+    def optimisers(self, stage: str) -> dict[str, Optimiser]:
+        c = self.config
+        generator = torch.optim.Adam(self.generator.parameters(), c.generator_rate, (0.5, 0.9))
+        return {
+            "generator": Optimiser(generator, MultiStepLR(generator, list(c.generator_milestones), 0.1)),
+            "critic": Optimiser(torch.optim.Adam(self.critic.parameters(), c.critic_rate, (0.5, 0.9))),
+            "constrainer": Optimiser(torch.optim.SGD(self.constrainer.parameters(), c.constrainer_rate)),
+        }
+
+    def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
+        c = self.config
+        if c.mirror:
+            batch = mirrored(batch)
+        real, energy = images_mev(batch), batch["energy"]
+        with torch.no_grad():
+            made = self.generator(energy, torch.randn(len(real), c.noise, device=real.device))
+        distance = self.critic(real, energy).mean() - self.critic(made, energy).mean()
+        step.minimise("critic", c.penalty * gradient_penalty(self.critic, real, made, energy) - distance)
+        numbers: dict[str, float | Tensor] = {"critic_distance": distance}
+        if step.index < c.constrainer_steps:
+            loss = (self.constrainer(real) - energy).abs().mean()
+            step.minimise("constrainer", loss)
+            numbers["constrainer_gev"] = loss
+        if (step.index + 1) % c.critic_steps == 0:
+            made = self.generator(energy, torch.randn(len(real), c.noise, device=real.device))
+            off_made, off_real = ((self.constrainer(x) - energy).square() for x in (made, real))
+            adversarial, constrained = -self.critic(made, energy).mean(), (off_made - off_real).abs().mean()
+            step.minimise("generator", adversarial + c.kappa * constrained)
+            numbers["generator"], numbers["energy_off_gev2"] = adversarial, constrained
+        return numbers
+
+    def sampler(self) -> Sampler:
+        return WganSampler(self.generator, self.grids, self.stack, self.config)
+
+
+SYSTEM = Wgan

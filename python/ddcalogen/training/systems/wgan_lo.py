@@ -1,0 +1,282 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""Wasserstein GAN with latent optimisation and a frozen energy regressor for pions in the hadronic calorimeter.
+
+WGAN of "Hadrons, Better, Faster, Stronger" (Buhmann et al., arXiv:2112.09709): generator to 48 x 25 x 25 cells, 3D
+ResNet critic with instance normalisation and gradient penalty, dense regressor of the incident energy that is trained
+first and then frozen. Latent optimisation as in LOGAN (Wu et al., arXiv:1905.06723): before a generator and critic see
+a latent vector, it takes a step up the critic's slope,
+
+    z' = clamp(z + alpha g / (beta + |g| / norm), -1, 1),  g = gradient of the critic at G(z) by z,
+
+in training only. The generator minimises -E[critic] + kappa E|(a(made) - E)^2 - (a(real) - E)^2|. Optionally, for
+data with angles, generator and critic are told the direction and a second regressor, of the direction's x and y,
+constrains it in the same way (the angular constrainer of the later work of the group).
+
+Differs from the source: readout cells of 30 mm centred on the shower axis (source: 30.5 mm, crop off centre); energies
+enter networks in units of 100 GeV; the gradient is not propagated through the latent step; cells below a threshold are
+set to zero in the exported graph; showers may be mirrored at random along the magnetic field in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ddcalogen.card import Domain, NoiseInput
+from ddcalogen.training.grid_networks import (
+    Layer,
+    VolumeStack,
+    cut_and_convert,
+    images_mev,
+    mirrored,
+    small_weights,
+)
+from ddcalogen.training.losses import gradient_penalty
+from ddcalogen.training.representations import Batch, Grids
+from ddcalogen.training.sampler import Sampler
+from ddcalogen.training.stacks import Stack
+from ddcalogen.training.system import Optimiser, Stage, Step, System, SystemConfig
+
+__all__ = ["SYSTEM", "WganLo", "WganLoConfig", "optimise_latent"]
+
+ENERGY_UNIT_GEV = 100.0
+NX = NY = 25
+
+
+class WganLoConfig(SystemConfig):
+    """Sizes and schedule; the defaults are the published ones where there are any."""
+
+    noise: int = Field(default=100, ge=1, description="noise variables, uniform in -1 to 1")
+    generator_width: int = Field(default=32, ge=1, description="channels of the generator's third volume")
+    critic_width: int = Field(default=64, ge=1, description="channels of the critic's first stage")
+    critic_blocks: tuple[int, int] = Field(default=(3, 4), description="residual blocks of the critic's two stages")
+    regressor_sizes: tuple[int, int, int] = Field(default=(5000, 1000, 100), description="hidden layers")
+    regressor_steps: int = Field(default=123_000, ge=1)
+    regressor_rate: float = Field(default=1e-5, gt=0)
+    steps: int = Field(default=2_000_000, ge=1, description="critic steps")
+    critic_steps: int = Field(default=10, ge=1, description="critic steps for each generator step")
+    rate: float = Field(default=1e-5, gt=0, description="learning rate of generator and critic")
+    penalty: float = Field(default=25.0, ge=0, description="weight lambda of the gradient penalty")
+    kappa: float = Field(default=1.0, ge=0, description="weight of the energy regressor, 1/(100 GeV)^2")
+    latent_alpha: float = Field(default=500.0, ge=0, description="latent optimisation; 0: none")
+    latent_beta: float = Field(default=0.1, gt=0)
+    latent_norm: float = Field(default=1000.0, gt=0)
+    angular: bool = Field(default=False, description="tell the networks the direction and constrain it")
+    angular_kappa: float = Field(default=1.0, ge=0, description="weight of the angular constrainer")
+    mirror: bool = Field(default=True, description="mirror showers along the magnetic field at random")
+    threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
+
+
+class Generator(nn.Module):
+    """Noise and condition, each through a transposed convolution, joined, to 48 x 25 x 25 cells in MeV."""
+
+    def __init__(self, noise: int, condition: int, width: int) -> None:
+        super().__init__()
+        self.from_condition = nn.ConvTranspose3d(condition, width * 4, 4, bias=False)
+        self.from_noise = nn.ConvTranspose3d(noise, width * 4, 4, bias=False)
+        up = [
+            Layer(width * 4, (4, 2, 2), 2, 1, transposed=True),
+            Layer(width * 2, (4, 2, 2), 2, 1, transposed=True),
+            Layer(width, 4, (2, 1, 1), 1, transposed=True),
+            Layer(10, (10, 4, 4), 1, 1, transposed=True),
+            Layer(5, (8, 3, 3), (1, 2, 2), 1, transposed=True),
+        ]
+        self.body = VolumeStack(width * 8, (4, 4, 4), up, slope=0.0)
+        self.last = nn.ConvTranspose3d(5, 1, (7, 5, 5), 1, 1, bias=False)
+
+    def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
+        about, drawn = (v[:, :, None, None, None] for v in (condition, noise))
+        x = torch.cat([self.from_condition(about), self.from_noise(drawn)], 1)
+        return torch.relu(self.last(self.body(x)))
+
+
+class _Residual(nn.Module):
+    """Two convolutions with instance normalisation, and a shortcut."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv3d(channels, width, 3, stride, 1, bias=False),
+            nn.InstanceNorm3d(width),
+            nn.ReLU(),
+            nn.Conv3d(width, width, 3, 1, 1, bias=False),
+            nn.InstanceNorm3d(width),
+        )
+        same = stride == 1 and channels == width
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(nn.Conv3d(channels, width, 1, stride, bias=False), nn.InstanceNorm3d(width))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+class Critic(nn.Module):
+    """3D ResNet: cells and condition to a number."""
+
+    def __init__(self, condition: int, width: int, blocks: tuple[int, int]) -> None:
+        super().__init__()
+        parts: list[nn.Module] = [
+            nn.Conv3d(1, width, (4, 5, 5), (1, 2, 2), (2, 3, 3), bias=False),
+            nn.InstanceNorm3d(width),
+            nn.ReLU(),
+            nn.MaxPool3d(3, 2, 1),
+        ]
+        channels = width
+        for stage, (out, number) in enumerate(zip((width, 2 * width), blocks, strict=True)):
+            for block in range(number):
+                parts.append(_Residual(channels, out, 2 if stage and not block else 1))
+                channels = out
+        self.body = nn.Sequential(*parts)
+        self.end = nn.Linear(channels + condition, 1)
+        self.body.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        for part in self.modules():
+            if isinstance(part, nn.Conv3d):
+                nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+        score: Tensor = self.end(torch.cat([self.body(image).mean((2, 3, 4)), condition], 1))
+        return score
+
+
+class Regressor(nn.Sequential):
+    """Dense network from cells to a few numbers."""
+
+    def __init__(self, cells: int, sizes: tuple[int, int, int], outputs: int) -> None:
+        a, b, c = sizes
+        super().__init__(
+            nn.Flatten(),
+            *(nn.Linear(cells, a), nn.BatchNorm1d(a), nn.LeakyReLU(0.2), nn.Dropout(0.2)),
+            *(nn.Linear(a, b), nn.BatchNorm1d(b), nn.LeakyReLU(0.2), nn.Dropout(0.1)),
+            *(nn.Linear(b, c), nn.LeakyReLU(0.2), nn.Linear(c, outputs)),
+        )
+
+
+def optimise_latent(
+    generator: nn.Module,
+    critic: nn.Module,
+    condition: Tensor,
+    noise: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    norm: float,
+) -> Tensor:
+    """Move latent vectors [B, N] up the critic's slope, at most to -1 and 1 (LOGAN, arXiv:1905.06723)."""
+    with torch.enable_grad():
+        z = noise.detach().requires_grad_(True)
+        (slope,) = torch.autograd.grad(critic(generator(condition, z), condition).sum(), z)
+    length = slope.square().sum(1, keepdim=True).sqrt()
+    moved: Tensor = noise + alpha * slope / (beta + length / norm)
+    return moved.clamp(-1.0, 1.0).detach()
+
+
+def _condition(energy: Tensor, direction: Tensor, angular: bool) -> Tensor:
+    parts = [energy / ENERGY_UNIT_GEV]
+    if angular:
+        parts.append(direction[:, :2])
+    return torch.cat(parts, 1)
+
+
+class WganLoSampler(Sampler):
+    """Energy (and direction) and noise to the grid."""
+
+    def __init__(self, generator: Generator, grids: Grids, stack: Stack, config: WganLoConfig) -> None:
+        super().__init__(
+            noise=(NoiseInput(name="noise", distribution="uniform", shape=(config.noise,)),),
+            output=grids.output(stack.layers),
+        )
+        self.generator, self.angular, self.threshold = generator, config.angular, config.threshold_mev
+
+    def forward(self, energy: Tensor, direction: Tensor, noise: Tensor) -> Tensor:
+        image = self.generator(_condition(energy, direction, self.angular), 2.0 * noise - 1.0)
+        return cut_and_convert(image, self.threshold)
+
+
+class WganLo(System[WganLoConfig]):
+    __doc__ = __doc__
+    Config = WganLoConfig
+    title = "WGAN with latent optimisation"
+
+    def __init__(self, config: WganLoConfig, stack: Stack, domain: Domain) -> None:
+        super().__init__(config, stack, domain)
+        self.grids = Grids(NX, NY, stack.cell_mm[0])
+        condition = 3 if config.angular else 1
+        self.generator = Generator(config.noise, condition, config.generator_width)
+        self.critic = Critic(condition, config.critic_width, config.critic_blocks)
+        self.regressor = Regressor(stack.layers * NX * NY, config.regressor_sizes, condition)
+        small_weights(self.generator)
+
+    def representation(self, stage: str) -> Grids:
+        return self.grids
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (
+            Stage("regressor", self.config.regressor_steps, validate=False, average=False),
+            Stage("adversarial", self.config.steps),
+        )
+
+    def optimisers(self, stage: str) -> dict[str, Optimiser]:
+        c = self.config
+        self.regressor.requires_grad_(stage == "regressor")
+        if stage == "regressor":
+            return {"regressor": Optimiser(torch.optim.Adam(self.regressor.parameters(), c.regressor_rate))}
+        return {
+            name: Optimiser(torch.optim.Adam(part.parameters(), c.rate, (0.5, 0.9)))
+            for name, part in (("generator", self.generator), ("critic", self.critic))
+        }
+
+    def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
+        c = self.config
+        if c.mirror:
+            batch = mirrored(batch)
+        real = images_mev(batch)
+        condition = _condition(batch["energy"], batch["direction"], c.angular)
+        if step.stage == "regressor":
+            off = (self.regressor(real) - condition).abs().mean(0)
+            step.minimise("regressor", off.sum())
+            return {"energy_off_gev": off[0] * ENERGY_UNIT_GEV}
+        self.regressor.eval()
+        noise = self._latent(condition)
+        with torch.no_grad():
+            made = self.generator(condition, noise)
+        distance = self.critic(real, condition).mean() - self.critic(made, condition).mean()
+        step.minimise("critic", c.penalty * gradient_penalty(self.critic, real, made, condition) - distance)
+        numbers: dict[str, float | Tensor] = {"critic_distance": distance}
+        if (step.index + 1) % c.critic_steps == 0:
+            made = self.generator(condition, self._latent(condition))
+            off_made, off_real = ((self.regressor(x) - condition).square() for x in (made, real))
+            off = (off_made - off_real).abs().mean(0)
+            adversarial = -self.critic(made, condition).mean()
+            constrained = c.kappa * off[0] + c.angular_kappa * off[1:].sum()
+            step.minimise("generator", adversarial + constrained)
+            numbers["generator"], numbers["constrained"] = adversarial, constrained
+        return numbers
+
+    def _latent(self, condition: Tensor) -> Tensor:
+        """Latent vectors for a training step, optimised."""
+        c = self.config
+        noise = torch.rand(len(condition), c.noise, device=condition.device) * 2.0 - 1.0
+        if not c.latent_alpha:
+            return noise
+        return optimise_latent(
+            self.generator,
+            self.critic,
+            condition,
+            noise,
+            alpha=c.latent_alpha,
+            beta=c.latent_beta,
+            norm=c.latent_norm,
+        )
+
+    def sampler(self) -> Sampler:
+        return WganLoSampler(self.generator, self.grids, self.stack, self.config)
+
+
+SYSTEM = WganLo

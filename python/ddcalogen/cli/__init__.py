@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ddcalogen import __version__
-from ddcalogen.cli import bench, data, display, fill, geometry, inspect, simulate, train, validate
+from ddcalogen.cli import amplify, bench, data, display, fill, geometry, inspect, simulate, train, validate
 from ddcalogen.cli.console import error_console
 from ddcalogen.errors import DDCaloGenError
 
@@ -34,6 +34,7 @@ geometry.register(app)
 bench.register(app)
 train.register(app)
 validate.register(app)
+amplify.register(app)
 data.register(app)
 display.register(app)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -253,7 +254,7 @@ def amplification(
     rng: np.random.Generator,
     *,
     kind: str = "mse_root",
-) -> dict[str, list[dict[str, object]]]:
+) -> dict[str, list[dict[str, Any]]]:
     """Return, for each observable and for all together, what the samples are worth at each number of regions.
 
     Parameters
@@ -273,16 +274,16 @@ def amplification(
         training sample, a `Value`), and `samples`: by name `deviation`, `equivalent` and `factor` (`Value`s) and
         `is_limit`.
     """
-    result: dict[str, list[dict[str, object]]] = {}
+    result: dict[str, list[dict[str, Any]]] = {}
     columns: dict[str, slice] = {name: slice(i, i + 1) for i, name in enumerate(OBSERVABLES)}
     columns["all"] = slice(0, len(OBSERVABLES))
     for name, column in columns.items():
-        rows: list[dict[str, object]] = []
+        rows: list[dict[str, Any]] = []
         for depth in depths:
             if len(truth) < LEAST_PER_REGION * 2**depth:
                 continue
             regions = Regions.of(truth[:, column], depth)
-            samples: dict[str, object] = {}
+            samples: dict[str, Any] = {}
             for key, sample in {"training": training, **generated}.items():
                 worth = equivalent_size(regions.counts(sample[:, column]), regions.truth_counts, rng, kind=kind)
                 samples[key] = {

@@ -55,7 +55,9 @@ class VaeGanConfig(SystemConfig):
     rate: float = Field(default=3e-4, gt=0)
     real_label: float = Field(default=0.9, gt=0.5, le=1.0, description="label of real images (label smoothing)")
     kl_weight: float = Field(default=0.02, ge=0)
-    feature_weight: float = Field(default=1.0, ge=0, description="of the reconstruction in the discriminator's features")
+    feature_weight: float = Field(
+        default=1.0, ge=0, description="of the reconstruction in the discriminator's features"
+    )
     pixel_weight: float = Field(default=1.0, ge=0, description="of the reconstruction of pixels")
     adversarial_weight: float = Field(default=0.5, ge=0)
     select_every: int = Field(default=200, ge=1, description="steps between looks at the five observables")
@@ -119,7 +121,8 @@ class Decoder(nn.Module):
         x = self.dense(z).reshape(-1, self.channels, PIXELS, PIXELS)
         x = torch.cat([x, pixel_noise.reshape(-1, 1, PIXELS, PIXELS)], 1)
         x = self.last(functional.leaky_relu(self.first(x), 0.2))
-        return self.mean + self.width * x
+        image: Tensor = self.mean + self.width * x
+        return image
 
 
 def cut(x: Tensor) -> Tensor:
@@ -226,7 +229,9 @@ class VaeGanSampler(Sampler):
             ),
             output=system.grids.output(system.stack.layers),
         )
-        self.decoders = nn.ModuleList(member.decoder for member in system.members)  # type: ignore[attr-defined]
+        self.decoders = nn.ModuleList(m.decoder for m in system.members if isinstance(m, Member))
+        self.profile: Tensor
+        self.energy_gev: Tensor
         self.register_buffer("profile", system.profile, persistent=False)
         self.register_buffer("energy_gev", system.energy_gev, persistent=False)
         self.count = members
@@ -234,7 +239,7 @@ class VaeGanSampler(Sampler):
     def images_mev(self, z: Tensor, z_pixel: Tensor, u_member: Tensor) -> Tensor:
         """Return projections [B, 10, 10] in MeV."""
         chosen = torch.floor(u_member * self.count).clamp(0, self.count - 1)
-        images = torch.zeros(z.shape[0], PIXELS, PIXELS, device=z.device)
+        images = torch.zeros_like(z_pixel).reshape(-1, PIXELS, PIXELS)
         for number, decoder in enumerate(self.decoders):
             made = SCALE_MEV * torch.expm1(cut(decoder(z, z_pixel))[:, 0])
             images = torch.where((chosen == number)[:, :, None], made, images)
@@ -271,6 +276,7 @@ class VaeGan(System[VaeGanConfig]):
     def representation(self, stage: str) -> Representation | None:
         """None: the images of all training showers are in memory."""
         del stage
+        return None
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage; the best weights are chosen by this system itself."""

@@ -220,3 +220,20 @@ def test_the_flow_decides_on_the_visible_energy():
         fraction = (system.flow(noise["latent"], condition) * system.scale + system.centre)[:, 0]
     assert torch.allclose(grid.sum((1, 2, 3)), fraction * batch["energy"][:, 0], rtol=1e-4)
     assert torch.allclose(fraction, torch.full((4,), 0.02), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "published"),
+    [
+        ("wgan", "generator", 3.7e6),
+        ("wgan", "critic", 250e3),
+        ("wgan", "constrainer", 220e3),
+        ("bib_ae", "coder", 71e6),
+    ],
+)
+def test_networks_are_as_large_as_the_published_ones(name, part, published):
+    """Numbers of parameters in sections 4.2 and 4.3 of arXiv:2005.05334."""
+    with torch.device("meta"):
+        system = build_system(load_config(name))
+    number = sum(p.numel() for p in getattr(system, part).parameters())
+    assert number == pytest.approx(published, rel=0.03)

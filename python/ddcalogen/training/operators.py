@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -60,7 +62,7 @@ class PackedRows:
         self.counts = ends[:, -1]
         before = torch.cumsum(self.counts, 0) - self.counts
         slot_ends = (ends + before[:, None]).reshape(-1)
-        total = int(slot_ends[-1].item())
+        total: Any = slot_ends[-1].item()  # no int(): the exporter would have to trace the slow way
         torch._check(total >= 0)  # type: ignore[no-untyped-call]
         self.total = total
         steps = torch.zeros(total + 1, dtype=torch.int64, device=number.device)

@@ -186,7 +186,9 @@ class ShowerFeatures(nn.Module):
         number, mean = standard[:, :n], standard[:, n : 2 * n]
         shower = standard[:, 2 * n :]
         whole = [shower[:, i : i + 1].expand(-1, n) for i in (0, 1, 4)]
-        depth = number[:, : n // 2].mean(1, keepdim=True) - number[:, n // 2 :].mean(1, keepdim=True)
+        # front against back; a matrix product, as the bits of a mean over a part of the columns depend on the row
+        side = torch.where(torch.arange(n, device=standard.device) < n // 2, 2.0 / n, -2.0 / n)
+        depth = number @ side[:, None]
         return torch.clamp(torch.stack([number, mean, *whole, depth.expand(-1, n)], 2), -4.0, 4.0)
 
 

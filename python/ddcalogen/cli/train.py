@@ -141,8 +141,16 @@ def export(
     Examples:
 
       ddcalogen export runs/parametrised -o models/my_model.onnx
+
+      ddcalogen export foreign.yaml -o models/foreign.onnx
     """
     _check_packages()
+    if checkpoint.suffix in (".yaml", ".yml"):
+        from ddcalogen.training.foreign import wrap_model
+
+        card = wrap_model(checkpoint, output)
+        console.print(f"wrote {output}: {card.name} {card.version}, wrapped", soft_wrap=True)
+        return
     from ddcalogen.training.export import export_model
 
     card = export_model(checkpoint, output, name=name, version=version, precision=weights.value)

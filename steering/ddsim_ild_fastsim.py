@@ -15,5 +15,5 @@ SIM.action.mapActions["tpc"] = "TPCSDAction"  # noqa: F821  (ddsim defines SIM)
 SIM.enableDetailedShowerMode = True  # noqa: F821
 SIM.random.enableEventSeed = True  # noqa: F821
 SIM.physics.setupUserPhysics(  # noqa: F821
-    ddcalogen.ddsim.setup(models=["ild_ecal_em_parametrised"], detector="ILD")
+    ddcalogen.ddsim.setup(models=["ild_ecal_em_layered"], detector="ILD")
 )

@@ -3,7 +3,7 @@
 """Generative shower models in ddsim: one call in the steering file.
 
     import ddcalogen.ddsim
-    SIM.physics.setupUserPhysics(ddcalogen.ddsim.setup(models=["ild_ecal_em_parametrised"], detector="ILD"))
+    SIM.physics.setupUserPhysics(ddcalogen.ddsim.setup(models=["ild_ecal_em_layered"], detector="ILD"))
 
 All work is done when ddsim calls what `setup` returns: the geometry is loaded then, and Geant4's is not made yet.
 Steering files are executed in a scope of their own; importing this module in one is all that is needed. docs/ddsim.md

@@ -11,7 +11,7 @@ from ddcalogen.errors import ModelError
 
 __all__ = ["DEFAULT_MODEL", "MODEL_PATH_VARIABLE", "find_model", "model_folders", "shipped_models"]
 
-DEFAULT_MODEL = "ild_ecal_em_parametrised"
+DEFAULT_MODEL = "ild_ecal_em_layered"
 """Model that is used when none is named."""
 
 MODEL_PATH_VARIABLE = "DDCALOGEN_MODEL_PATH"

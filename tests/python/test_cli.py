@@ -19,7 +19,7 @@ from ddcalogen.edm4hep import Reader, SimulatorStatus
 from ddcalogen.geometry import Geometry
 from toys import ZH_EVENTS
 
-MODEL = "ild_ecal_em_parametrised"
+MODEL = "ild_ecal_em_layered"
 
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

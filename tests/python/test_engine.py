@@ -148,7 +148,7 @@ def test_guard_reasons(toy_model: Callable[..., Path], ild: Geometry) -> None:
 
 
 def test_entries_in_all_staves_endcaps_and_plug(ild: Geometry) -> None:
-    stacks = Generator(find_model("ild_ecal_em_parametrised"), ild).stacks
+    stacks = Generator(find_model("ild_ecal_em_layered"), ild).stacks
     assert len(stacks) == 12  # 8 staves, 2 endcaps, 2 plugs
     for k in range(8):
         phi = k * np.pi / 4

@@ -65,7 +65,7 @@ def validate(
 
     Examples:
 
-      ddcalogen validate --model ild_ecal_em_parametrised --data photon_ecal_slab.h5 -o report
+      ddcalogen validate --model ild_ecal_em_layered --data photon_ecal_slab.h5 -o report
 
       ddcalogen validate --all --data photon_ecal_slab.h5 -o reports
     """

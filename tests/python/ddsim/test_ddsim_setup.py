@@ -38,7 +38,7 @@ class TestOptions:
         assert "3312" in str(caught.value)
 
     def test_one_model_may_be_given_alone(self) -> None:
-        assert len(ddsim.setup("ild_ecal_em_parametrised").paths) == 1  # type: ignore[arg-type]
+        assert len(ddsim.setup("ild_ecal_em_layered").paths) == 1  # type: ignore[arg-type]
 
     @pytest.mark.skipif(_core.has_ddg4_plugin, reason="this build has the plugin")
     def test_build_without_plugin_says_so(self) -> None:

@@ -1,0 +1,590 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks of the layered shower and its sampler.
+
+Features and tables are columns, [B, F, M] with M = 1 (shower) or the number of layers: a product of weights [O, F] with
+them has a shape of its own for each shower, so that its bits do not depend on the batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ddcalogen.card import Domain, NoiseInput
+from ddcalogen.training.operators import PackedRows, cosine_and_sine, natural_log, pack_rows
+from ddcalogen.training.sampler import Sampler, capacity_limit, spots_output
+from ddcalogen.training.stacks import Stack
+from ddcalogen.training.systems._layered_spots import LATENTS, LEAST_MEV, RADIUS_OFFSET_MM, RING_EDGES_MM, RINGS
+
+__all__ = ["Incident", "LayeredNetworks", "LayeredSampler", "Mixture", "QuantileTables", "place_of_level"]
+
+THIN_LAYERS = 20
+"""Layers behind 2.1 mm of tungsten each; the others have 4.2 mm."""
+MEV_PER_GEV = 23.5
+"""Visible energy is learned relative to this, MeV per GeV of incident energy."""
+MEV_UNIT = 0.1
+"""Layer energies are learned as ln(1 + E / this)."""
+RADIUS_NODES, ENERGY_NODES, ENERGY_BANDS, TURN_NODES, TURN_BANDS = 20, 16, 8, 8, 4
+"""Intervals of the tables of quantiles, and number of energy and azimuth tables between the core and the tail."""
+SPECTRUM_NODES, SPECTRUM_RANGE = 1024, (-8.0, 14.0)
+"""Table from x = logit of the share of spots below an energy to the logarithm of that energy."""
+LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4
+"""Levels of the first nodes; those of the last are their complements."""
+GOLDEN = 0.6180339887498949
+
+
+def _depth_x0(layers: int) -> list[float]:
+    """Radiation lengths in front of each silicon layer at perpendicular incidence (tungsten, boards and copper)."""
+    depth, total = [], 0.0
+    for layer in range(layers):
+        total += (2.1 if layer < THIN_LAYERS else 4.2) / 3.504
+        total += 0.070 if layer % 2 == 0 and layer else 0.010
+        depth.append(total)
+    return depth
+
+
+class _Columns(nn.Module):
+    """Fully connected network on columns, [B, F, M] -> [B, O, M]; x sigmoid(x) between its layers."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        pairs = list(itertools.pairwise(sizes))
+        scale = [1.0] * (len(pairs) - 1) + [0.1]
+        self.weights = nn.ParameterList(
+            [nn.Parameter(s * torch.randn(o, i) / math.sqrt(i)) for s, (i, o) in zip(scale, pairs, strict=True)]
+        )
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(o, 1)) for _, o in pairs])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            if k:
+                x = x * torch.sigmoid(x)
+            x = torch.matmul(weight, x) + bias
+        return x
+
+
+class Mixture(nn.Module):
+    """Mixture of Gaussians of one number given features (mixture density network, C. M. Bishop, NCRG/94/004).
+
+    Parameters
+    ----------
+    features, hidden, components
+        Number of features, widths of the hidden layers, number of Gaussians.
+    least_sigma
+        Smallest width of a Gaussian, in units of the standard deviation of the number.
+    """
+
+    centre: Tensor
+    scale: Tensor
+    sums: Tensor
+    steps: Tensor
+    ones: Tensor
+    first: Tensor
+
+    def __init__(self, features: int, hidden: Sequence[int], components: int, least_sigma: float) -> None:
+        super().__init__()
+        k = self.components = components
+        self.least_sigma = least_sigma
+        self.network = _Columns([features, *hidden, 3 * k])
+        with torch.no_grad():
+            self.network.biases[-1][k : 2 * k, 0] = torch.linspace(-0.7, 0.7, k)
+            self.network.biases[-1][2 * k :, 0] = -0.3
+        steps = torch.eye(k).roll(1, 1) - torch.eye(k)
+        steps[-1] = 0.0
+        self.register_buffer("centre", torch.tensor(0.0))
+        self.register_buffer("scale", torch.tensor(1.0))
+        for name, value in (
+            ("sums", torch.tril(torch.ones(k, k))),
+            ("steps", steps),
+            ("ones", torch.ones(1, k)),
+            ("first", torch.eye(k)[:1]),
+        ):
+            self.register_buffer(name, value, persistent=False)
+
+    def standardise(self, values: Tensor) -> None:
+        """Take centre and scale from examples."""
+        self.centre.copy_(values.mean())
+        self.scale.copy_(values.std().clamp(min=1e-6))
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weight, mean, log_sigma = torch.split(self.network(x), self.components, 1)
+        return weight, mean, self.least_sigma + torch.exp(torch.clamp(log_sigma, max=3.0))
+
+    def nll(self, x: Tensor, y: Tensor) -> Tensor:
+        """Negative log-likelihood up to a constant: x [B, F, M], y [B, M] -> [B, M]."""
+        weight, mean, sigma = self._parts(x)
+        pull = ((y[:, None] - self.centre) / self.scale - mean) / sigma
+        return -torch.logsumexp(torch.log_softmax(weight, 1) - 0.5 * pull * pull - torch.log(sigma), 1)
+
+    def draw(self, x: Tensor, u: Tensor, z: Tensor) -> Tensor:
+        """Draw with uniform u (component) and normal z, [B, 1, M] each: [B, 1, M]."""
+        weight, mean, sigma = self._parts(x)
+        y = mean + sigma * z
+        cumulated = torch.matmul(self.sums, torch.exp(torch.clamp(weight, max=20.0)))
+        passed = (cumulated < u * cumulated[:, -1:]).to(torch.float32)
+        y = torch.matmul(self.first, y) + torch.matmul(self.ones, passed * torch.matmul(self.steps, y))
+        return y * self.scale + self.centre
+
+
+def place_of_level(u: Tensor) -> Tensor:
+    """Place v in a table of quantiles of a level u: u = 2 v^2 up to 1/2, mirrored above: nodes close at both ends."""
+    t = 2.0 * u - 1.0
+    s = 0.5 - 0.5 * torch.sqrt(torch.clamp(1.0 - torch.abs(t), min=0.0))
+    return 0.5 + torch.where(t < 0.0, -s, s)
+
+
+def level_of_place(v: Tensor) -> Tensor:
+    """Inverse of `place_of_level`."""
+    return torch.where(v < 0.5, 2.0 * v * v, 1.0 - 2.0 * (1.0 - v) * (1.0 - v))
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantileTables:
+    """Where the tables of a column lie: radius (ln(r + offset)), energy (x of the spectrum), azimuth (turns)."""
+
+    radius: int = RADIUS_NODES + 1
+    energy: int = ENERGY_BANDS * (ENERGY_NODES + 1)
+    turn: int = TURN_BANDS * (TURN_NODES + 1)
+
+    @property
+    def rows(self) -> int:
+        """Length of a column."""
+        return self.radius + self.energy + self.turn
+
+
+@dataclasses.dataclass(frozen=True)
+class Incident:
+    """Incident particles as the networks see them, [B, 1] each; path [B, layers] in radiation lengths.
+
+    `lepton`: 1 for electrons and positrons; `charge`: -1 and 1 for these, 0 for photons.
+    """
+
+    energy: Tensor
+    log_energy: Tensor
+    secant: Tensor
+    sin: Tensor
+    along_x: Tensor
+    along_y: Tensor
+    lepton: Tensor
+    charge: Tensor
+    path: Tensor
+
+    @property
+    def incline(self) -> Tensor:
+        """1 / cos(theta) - 1."""
+        return self.secant - 1.0
+
+
+class LayeredNetworks(nn.Module):
+    """All networks, their features and standardisation."""
+
+    depth_x0: Tensor
+    second: Tensor
+    thick: Tensor
+    index: Tensor
+    all_layers: Tensor
+    late: Tensor
+    early: Tensor
+    latent_centre: Tensor
+    latent_scale: Tensor
+    log_mev: Tensor
+    response_range: Tensor
+    count_correction: Tensor
+
+    def __init__(self, stack: Stack, *, layer_hidden: Sequence[int], table_hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = stack.layers
+        self.response = Mixture(4, (24, 24), 3, 0.05)
+        self.layer = Mixture(17, layer_hidden, 4, 0.004)
+        self.number = Mixture(10, (24,), 2, 0.03)
+        self.count = Mixture(11, (32,), 2, 0.01)
+        self.latent = nn.ModuleList([Mixture(15 + k, (32, 24), 3, 0.03) for k in range(LATENTS)])
+        self.tables_of = QuantileTables()
+        bands = RADIUS_NODES + 1 + ENERGY_BANDS * (ENERGY_NODES + 1) + TURN_BANDS * TURN_NODES
+        self.context = _Columns([16 + RINGS - 1, *table_hidden, bands])
+        layer = torch.arange(self.layers)
+        fixed = {
+            "depth_x0": torch.tensor(_depth_x0(self.layers)),
+            "second": (layer % 2).to(torch.float32),
+            "thick": (layer >= THIN_LAYERS).to(torch.float32),
+            "index": layer.to(torch.float32),
+            "all_layers": torch.ones(self.layers, 1),
+            "late": (layer >= THIN_LAYERS).to(torch.float32)[:, None],
+            "early": (layer < 8).to(torch.float32)[:, None],
+        }
+        for name, value in fixed.items():
+            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("latent_centre", torch.zeros(LATENTS))
+        self.register_buffer("latent_scale", torch.ones(LATENTS))
+        self.register_buffer("log_mev", torch.linspace(-6.0, 5.0, SPECTRUM_NODES + 1))
+        self.register_buffer("response_range", torch.tensor([-8.0, 5.0]))
+        self.register_buffer("count_correction", torch.zeros(3))
+
+    @property
+    def latents(self) -> list[Mixture]:
+        """The mixtures of the latents, in order."""
+        return [cast(Mixture, mixture) for mixture in self.latent]
+
+    # -------------------------------------------------------------------------------------------------- features
+
+    def incident(self, energy: Tensor, direction: Tensor, pdg: Tensor) -> Incident:
+        """Return what the networks see of the incident particles."""
+        lepton = (pdg != 22).to(torch.float32)
+        charge = (pdg < 0).to(torch.float32) - (pdg == 11).to(torch.float32)
+        x, y = direction[:, 0:1], direction[:, 1:2]
+        secant = 1.0 / torch.clamp(direction[:, 2:3], min=0.45)
+        sin = torch.sqrt(x * x + y * y)
+        upright, safe = sin < 1e-3, torch.clamp(sin, min=1e-3)
+        return Incident(
+            energy=energy,
+            log_energy=(natural_log(energy) - 2.8) / 1.4,
+            secant=secant,
+            sin=sin,
+            along_x=torch.where(upright, torch.ones_like(x), x / safe),
+            along_y=torch.where(upright, torch.zeros_like(y), y / safe),
+            lepton=lepton,
+            charge=charge,
+            path=self.depth_x0 * secant,
+        )
+
+    def over_layers(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Sum over layers, [B, layers] -> [B, 1]; as a product, whose order does not depend on the batch."""
+        return torch.matmul(values[:, None, :], self.all_layers if weight is None else weight)[:, :, 0]
+
+    def response_features(self, p: Incident) -> Tensor:
+        """[B, 4, 1]."""
+        return torch.stack([p.log_energy, p.incline, p.incline * p.log_energy, p.lepton], 1)
+
+    @staticmethod
+    def response_width(energy: Tensor) -> Tensor:
+        """About the width of 10 ln(visible energy / usual): 17 % / sqrt(E / GeV) and 6 %, [B, 1]."""
+        return torch.sqrt(0.36 + 2.9 / energy)
+
+    def excess(self, p: Incident, total: Tensor) -> Tensor:
+        """Visible energy (MeV) relative to the usual, [B, 1]."""
+        return 5.0 * natural_log(total / (MEV_PER_GEV * p.energy))
+
+    def layer_features(self, p: Incident, total: Tensor) -> Tensor:
+        """Features of a layer that do not depend on the layers before it, [B, 10, layers]."""
+        one = torch.ones_like(p.path)
+        first = (self.index < 0.5).to(torch.float32)
+        columns = [p.log_energy, p.incline, self.excess(p, total), 0.25 * natural_log(total), p.lepton]
+        levels = [p.path * (1.0 / 12.0) - 1.0, self.second, self.thick, first, self.index * (1.0 / 15.0) - 1.0]
+        return torch.stack([c * one for c in (*columns, *levels)], 1)
+
+    @staticmethod
+    def history(before: Tensor, rest: Tensor, moment: Tensor, last: Sequence[Tensor]) -> list[Tensor]:
+        """Features of a layer from the layers before it.
+
+        Parameters
+        ----------
+        before, rest
+            Energy before the layer in MeV; share of the shower's energy that is left.
+        moment
+            Sum of energy times distance to the layer, MeV times 10 radiation lengths.
+        last
+            The three layers before, as ln(1 + E / MEV_UNIT) / 3.5.
+        """
+        return [rest, torch.sqrt(rest), moment / (before + 0.05), torch.pow(before, 0.2), *last]
+
+    def known_history(self, p: Incident, layer_mev: Tensor, total: Tensor) -> Tensor:
+        """`history` of all layers of given showers, [B, 7, layers]."""
+        before = torch.cumsum(layer_mev, 1) - layer_mev
+        behind = torch.cumsum(layer_mev * p.path, 1) - layer_mev * p.path
+        seen = torch.nn.functional.pad(torch.log1p(layer_mev / MEV_UNIT) / 3.5, (3, 0))
+        return torch.stack(
+            self.history(
+                torch.clamp(before, min=0.0),
+                torch.clamp(1.0 - before / total, min=0.0),
+                torch.clamp(0.1 * (p.path * before - behind), min=0.0),
+                [seen[:, 2:-1], seen[:, 1:-2], seen[:, :-3]],
+            ),
+            1,
+        )
+
+    def summary(self, p: Incident, layer_mev: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of a whole shower [B, 10, 1], and its mean depth in radiation lengths [B, 1]."""
+        mean = self.over_layers(layer_mev * p.path) / total
+        off = p.path - mean
+        width = torch.sqrt(self.over_layers(layer_mev * off * off) / total + 1e-6)
+        columns = (
+            *(p.log_energy, p.incline, self.excess(p, total), mean * (1.0 / 12.0) - 1.0, 0.2 * width - 1.0),
+            2.0 * self.over_layers(layer_mev, self.late) / total,
+            2.0 * self.over_layers(layer_mev, self.early) / total,
+            p.along_x * p.along_x - p.along_y * p.along_y,
+            2.0 * p.along_x * p.along_y,
+            p.lepton,
+        )
+        return torch.stack(columns, 1), mean
+
+    def latent_features(self, p: Incident, summary: Tensor, number: Tensor) -> Tensor:
+        """Features of the first latent, [B, 15, 1]; those of the next have the latents before it added."""
+        columns = torch.stack([number, p.along_x, p.along_y, p.charge * p.along_x, p.charge * p.along_y], 1)
+        return torch.cat([summary, columns], 1)
+
+    def count_features(self, p: Incident, layer_mev: Tensor, mean: Tensor, number: Tensor) -> Tensor:
+        """[B, 11, layers]; `number`: standardised number of spots of the shower per visible energy, [B, 1]."""
+        one = torch.ones_like(layer_mev)
+        columns = (
+            *(p.log_energy, p.incline, (p.path - mean) * 0.125, p.path * (1.0 / 12.0) - 1.0),
+            *(self.log_layers(layer_mev) * (1.0 / 3.0), torch.exp(-5.0 * layer_mev), self.second, self.thick),
+            *(number, mean * (1.0 / 12.0) - 1.0, p.lepton),
+        )
+        return torch.stack([c * one for c in columns], 1)
+
+    @staticmethod
+    def log_layers(layer_mev: Tensor) -> Tensor:
+        """Logarithm of layer energies, MeV."""
+        return natural_log(torch.clamp(layer_mev, min=5e-3))
+
+    def context_features(self, p: Incident, layer_mev: Tensor, counts: Tensor, mean: Tensor, latents: Tensor) -> Tensor:
+        """[B, 16 + RINGS - 1, layers]; latents standardised [B, LATENTS]."""
+        one = torch.ones_like(layer_mev)
+        number, log_mev = torch.clamp(counts, min=1.0), self.log_layers(layer_mev)
+        columns = (
+            *(p.log_energy, p.incline, (p.path - mean) * 0.125, p.path / mean - 1.0, p.path * (1.0 / 12.0) - 1.0),
+            *(log_mev * (1.0 / 3.0), log_mev - natural_log(number), 1.0 / number, self.second, self.thick),
+            *(latents[:, k : k + 1] for k in range(RINGS - 1)),
+            p.along_x * p.along_x - p.along_y * p.along_y,
+            2.0 * p.along_x * p.along_y,
+            torch.exp(-0.25 * p.path),
+            *(p.lepton, p.charge * p.along_x, p.charge * p.along_y),
+        )
+        return torch.stack([c * one for c in columns], 1)
+
+    def tables(self, features: Tensor, *, whole: bool = False) -> Tensor:
+        """Quantiles in increasing order by construction: [B, F, M] -> [B, rows, M].
+
+        The outermost nodes are quantiles of levels LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY and their complements (which
+        can be fitted); with `whole`, those of the energy are continued in straight lines to levels 0 and 1. Radii end
+        where they were fitted: far out there are too few spots to tell how they go on.
+        """
+        raw = self.context(features)
+        batch, _, columns = raw.shape
+
+        def increasing(values: Tensor, start: float, step: float, least: float = 0.0) -> Tensor:
+            first = start + values[..., :1, :]
+            steps = step * torch.exp(3.0 * torch.tanh(values[..., 1:, :] * (1.0 / 3.0)))
+            nodes = torch.cat([first, first + torch.cumsum(steps, -2)], -2)
+            if not whole or not least:
+                return nodes
+            beyond = 1.0 / (1.0 - steps.shape[-2] * math.sqrt(0.5 * least)) - 1.0
+            low = nodes[..., :1, :] - beyond * steps[..., :1, :]
+            return torch.cat([low, nodes[..., 1:-1, :], nodes[..., -1:, :] + beyond * steps[..., -1:, :]], -2)
+
+        at, size = self.tables_of.radius, self.tables_of.energy
+        radius = increasing(raw[:, :at], 0.45, 0.2)
+        bands = raw[:, at : at + size].reshape(batch, ENERGY_BANDS, ENERGY_NODES + 1, columns)
+        energy = increasing(bands, SPECTRUM_RANGE[0] + 3.0, 0.6, LEAST_LEVEL_ENERGY)
+        steps = torch.exp(2.0 * torch.tanh(raw[:, at + size :] * 0.5))
+        summed = torch.cumsum(steps.reshape(batch, TURN_BANDS, TURN_NODES, columns), 2)
+        turn = torch.cat([torch.zeros_like(summed[:, :, :1]), summed / summed[:, :, -1:]], 2)
+        return torch.cat([radius, energy.reshape(batch, size, columns), turn.reshape(batch, -1, columns)], 1)
+
+
+class LayeredSampler(Sampler):
+    """Incident particle to packed spots."""
+
+    depth_mm: Tensor
+    ring_of_mm: Tensor
+
+    def __init__(self, networks: LayeredNetworks, stack: Stack, domain: Domain) -> None:
+        draws = 2 + 2 * stack.layers + LATENTS
+        super().__init__(
+            inputs=("energy", "direction", "pdg"),
+            noise=(
+                NoiseInput(name="u_shower", distribution="uniform", shape=(draws,)),
+                NoiseInput(name="z_shower", distribution="normal", shape=(draws,)),
+                NoiseInput(name="u_layer", distribution="uniform", shape=(stack.layers,)),
+                NoiseInput(name="u_spot", distribution="uniform", shape=("spots", 2)),
+            ),
+            output=spots_output(base=300.0, per_gev=48.0, maximum=8192),
+        )
+        self.networks, self.energy_gev = networks, domain.energy_gev
+        far = int(RING_EDGES_MM[-1])
+        ring = torch.arange(far + 1)[:, None] >= torch.tensor(RING_EDGES_MM)
+        self.register_buffer("depth_mm", torch.tensor(stack.layer_depth_mm), persistent=False)
+        self.register_buffer("ring_of_mm", ring.sum(1), persistent=False)
+
+    # ------------------------------------------------------------------------------------------------- stage A
+
+    def _layer_energies(self, p: Incident, total: Tensor, u: Tensor, z: Tensor) -> Tensor:
+        """Energy of each layer given those before, MeV [B, layers]; u, z [B, 1, layers]."""
+        net = self.networks
+        fixed = torch.split(net.layer_features(p, total), 1, 2)
+        gaps = 0.1 * (p.path - torch.cat([p.path[:, :1], p.path[:, :-1]], 1))
+        gap = torch.split(gaps[:, None], 1, 2)
+        noise = zip(torch.split(u, 1, 2), torch.split(z, 1, 2), strict=True)
+        share = (1.0 / total)[:, :, None]
+        before = torch.zeros_like(share)
+        rest, moment, last = before + 1.0, before, [before, before, before]
+        energies = []
+        for layer, (u_layer, z_layer) in enumerate(noise):
+            moment = moment + before * gap[layer]
+            features = torch.cat([fixed[layer], *net.history(before, rest, moment, last)], 1)
+            drawn = torch.clamp(net.layer.draw(features, u_layer, z_layer), 0.0, 8.5)
+            energy = MEV_UNIT * torch.exp(drawn) - MEV_UNIT
+            before, rest = before + energy, torch.relu(rest - energy * share)
+            last = [drawn * (1.0 / 3.5), *last[:2]]
+            energies.append(energy)
+        energy = torch.cat(energies, 2)[:, 0]
+        # never an empty shower: if nothing was drawn, all is in one layer
+        nothing = (before[:, :, 0] < 0.02).to(torch.float32)
+        energy = energy + nothing * total * (net.index == 8.0).to(torch.float32)
+        return energy * (total / net.over_layers(energy))
+
+    def _shower(self, p: Incident, u: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Stage A: visible energy [B, 1], layer energies, spots in the layers [B, layers], latents, mean depth."""
+        net, layers, at = self.networks, self.networks.layers, 0
+
+        def noise(number: int = 1) -> tuple[Tensor, Tensor]:
+            nonlocal at
+            at += number
+            return u[:, None, at - number : at], z[:, None, at - number : at]
+
+        response = net.response.draw(net.response_features(p), *noise())[:, 0]
+        # never beyond what was seen in training
+        response = torch.minimum(torch.maximum(response, net.response_range[0]), net.response_range[1])
+        total = MEV_PER_GEV * p.energy * torch.exp(0.1 * response * net.response_width(p.energy))
+        energy = self._layer_energies(p, total, *noise(layers))
+        summary, mean = net.summary(p, energy, total)
+        number = net.number.draw(summary, *noise())[:, 0]
+        number = (number - net.number.centre) / net.number.scale
+        count = net.count.draw(net.count_features(p, energy, mean, number), *noise(layers))[:, 0]
+        c = net.count_correction
+        count = count + (c[0] + c[1] * p.log_energy + c[2] * p.log_energy * p.log_energy)
+        count = torch.clamp(torch.floor(torch.exp(torch.clamp(count, max=7.0)) + 0.5), min=1.0)
+        count = count * (energy > LEAST_MEV).to(torch.float32)
+        features = net.latent_features(p, summary, number)
+        drawn = features.shape[1]
+        for latent in net.latents:
+            features = torch.cat([features, latent.draw(features, *noise())], 1)
+        return total, energy, count, features[:, drawn:, 0], mean
+
+    # ------------------------------------------------------------------------------------------------- stage B
+
+    def forward(
+        self,
+        energy: Tensor,
+        direction: Tensor,
+        pdg: Tensor,
+        u_shower: Tensor,
+        z_shower: Tensor,
+        u_layer: Tensor,
+        u_spot: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Return packed spots float32 [P, 4] (x mm, y mm, layer, GeV) and counts int64 [B]."""
+        net, layers = self.networks, self.networks.layers
+        p = net.incident(torch.clamp(energy, *self.energy_gev), direction, pdg)
+        total, layer_mev, count, latents, mean = self._shower(p, u_shower, z_shower)
+        tables = net.tables(net.context_features(p, layer_mev, count, mean, latents), whole=True)
+        latents = latents * net.latent_scale + net.latent_centre
+
+        capacity = self.output.capacity  # type: ignore[union-attr]
+        packed = pack_rows(count.to(torch.int64), capacity_limit(capacity, p.energy))
+        batch = energy.shape[0]
+        of_slot = packed.of_slot
+        rows = torch.arange(batch)[:, None]
+        base = of_slot(rows * (tables.shape[1] * layers) + torch.arange(layers))
+        nodes = tables.reshape(-1)
+
+        def look(first: Tensor | int, place: Tensor, intervals: int) -> Tensor:
+            """Interpolate in the tables of each spot's layer: from row `first` on, at a place in 0 .. intervals."""
+            cell = torch.clamp(torch.floor(place), 0.0, intervals - 1.0)
+            at = base + (cell.to(torch.int64) + first) * layers
+            low = torch.gather(nodes, 0, at)
+            return low + (place - cell) * (torch.gather(nodes, 0, at + layers) - low)
+
+        def band(place: Tensor, bands: int) -> Tensor:
+            return torch.clamp(torch.floor(place * float(bands)), 0.0, bands - 1.0).to(torch.int64)
+
+        # radii in equal strata of their layer, energies along a low-discrepancy sequence from a random start
+        number = count.to(torch.int64)
+        number_before = torch.cumsum(number, 1) - number
+        turn_at = net.tables_of.radius + net.tables_of.energy
+        noise = packed.noise(u_spot)
+        rank = (packed.place - of_slot(number_before)).to(torch.float32)
+        place = place_of_level((rank + noise[:, 0]) * of_slot(1.0 / torch.clamp(count, min=1.0)))
+        radius = torch.exp(look(0, place * float(RADIUS_NODES), RADIUS_NODES)) - RADIUS_OFFSET_MM
+        radius = torch.clamp(radius, min=0.0)
+        level = rank * GOLDEN + of_slot(u_layer)
+        level = place_of_level(level - torch.floor(level)) * float(ENERGY_NODES)
+        energy_at = net.tables_of.radius + band(place, ENERGY_BANDS) * (ENERGY_NODES + 1)
+        mev = self._spectrum(look(energy_at, level, ENERGY_NODES))
+        turn = look(turn_at + band(place, TURN_BANDS) * (TURN_NODES + 1), noise[:, 1] * float(TURN_NODES), TURN_NODES)
+        cos, sin = cosine_and_sine(turn)
+        along, across = radius * cos * of_slot(p.secant), radius * sin
+        mev = self._to_sums(packed, mev, along, across, layer_mev, latents, total)
+        along, across = self._lean(packed, mev, along, across, latents)
+
+        along = along + of_slot(self.depth_mm * (p.sin * p.secant))
+        along_x, along_y = of_slot(p.along_x), of_slot(p.along_y)
+        x, y = along * along_x - across * along_y, along * along_y + across * along_x
+        return torch.stack([x, y, of_slot(net.index[None]), mev * 1e-3], 0).transpose(0, 1), packed.counts
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        """Energy of spots in MeV from the logit of their share of all spots."""
+        low, high = SPECTRUM_RANGE
+        x = torch.clamp((x - low) * (SPECTRUM_NODES / (high - low)), 0.0, SPECTRUM_NODES - 0.001)
+        cell = torch.floor(x)
+        at, nodes = cell.to(torch.int64), torch.exp(self.networks.log_mev)
+        below = torch.gather(nodes, 0, at)
+        return below + (x - cell) * (torch.gather(nodes, 0, at + 1) - below)
+
+    @staticmethod
+    def _summed(number: int, index: Tensor, values: Tensor) -> Tensor:
+        return torch.zeros(number).scatter_add(0, index, values)
+
+    def _adjust(self, mev: Tensor, index: Tensor, target: Tensor) -> Tensor:
+        """Bring the sums over an index near their targets; spots of several particles give way, single ones hardly."""
+        weight, sums = mev * mev / (mev + 0.5), self._summed(target.shape[0], index, mev)
+        slack = torch.clamp(self._summed(target.shape[0], index, weight), min=1e-9)
+        return mev + weight * torch.gather(torch.clamp((target - sums) / slack, -0.9, 3.0), 0, index)
+
+    def _to_sums(
+        self,
+        packed: PackedRows,
+        mev: Tensor,
+        along: Tensor,
+        across: Tensor,
+        layer_mev: Tensor,
+        latents: Tensor,
+        total: Tensor,
+    ) -> Tensor:
+        """Bring the energies of layers (exactly) and rings (nearly) to what stage A has drawn."""
+        target = layer_mev.reshape(-1)
+
+        def to_layers(mev: Tensor) -> Tensor:
+            mev = self._adjust(mev, packed.slot, target)
+            sums = torch.clamp(self._summed(target.shape[0], packed.slot, mev), min=1e-9)
+            return mev * torch.gather(target / sums, 0, packed.slot)
+
+        mev = to_layers(mev)
+        far = torch.clamp(torch.floor(torch.sqrt(along * along + across * across)), max=RING_EDGES_MM[-1])
+        ring = packed.row * RINGS + torch.gather(self.ring_of_mm, 0, far.to(torch.int64))
+        rest, rings = torch.ones_like(total), []
+        for k in range(RINGS - 1):
+            share = torch.sigmoid(latents[:, k : k + 1])
+            rings.append(rest * share)
+            rest = rest * (1.0 - share)
+        mev = self._adjust(mev, ring, (torch.cat([*rings, rest], 1) * total).reshape(-1))
+        return to_layers(mev)
+
+    def _lean(
+        self, packed: PackedRows, mev: Tensor, along: Tensor, across: Tensor, latents: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Shift spots in proportion to their distance from the axis, so that the dipole is the one drawn."""
+        far, batch = torch.sqrt(along * along + across * across), latents.shape[0]
+        weight = self._summed(batch, packed.row, mev * far) + 1e-9
+        moved = []
+        for k, value in ((-2, along), (-1, across)):
+            lack = latents[:, k] - self._summed(batch, packed.row, mev * value) / weight
+            moved.append(value + torch.gather(torch.clamp(lack, -0.8, 0.8), 0, packed.row) * far)
+        return moved[0], moved[1]

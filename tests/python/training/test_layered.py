@@ -1,0 +1,257 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""The layered shower: merging of deposits, mixtures, tables of quantiles, conservation in the sampler."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from ddcalogen.card import Domain
+from ddcalogen.errors import InputError
+from ddcalogen.training.config import load_config
+from ddcalogen.training.data import Showers
+from ddcalogen.training.sampler import example_inputs, generate, incident
+from ddcalogen.training.stacks import find_stack
+from ddcalogen.training.systems._layered_networks import LayeredNetworks, Mixture, level_of_place, place_of_level
+from ddcalogen.training.systems._layered_spots import SpotSummaries, merge_deposits
+from ddcalogen.training.systems.layered import Layered, LayeredConfig
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+ECAL = find_stack("ECAL")
+DOMAIN = Domain(pdg=(22,), energy_gev=(0.5, 130.0), theta_deg=(0.0, 60.0))
+PITCH = ECAL.cell_mm[0] / 5.0
+TURN = 0.39
+
+
+def deposits(
+    u: list[int], v: list[int], layer: list[int], mev: list[float], *, pitch: float = PITCH, tangent: float = 0.0
+) -> Showers:
+    """One shower with deposits at places of the merging grid."""
+    cos = 1.0 / math.hypot(1.0, tangent)
+    a, b = np.array(u) * PITCH, np.array(v) * PITCH
+    return Showers(
+        np.array([10.0], np.float32),
+        np.array([[tangent * cos, 0.0, cos]], np.float32),
+        np.array([22], np.int32),
+        np.array([0, len(u)]),
+        (a * math.cos(TURN) - b * math.sin(TURN)).astype(np.float32),
+        (a * math.sin(TURN) + b * math.cos(TURN)).astype(np.float32),
+        np.array(layer, np.int16),
+        (np.array(mev) * 1e-3).astype(np.float32),
+        pitch,
+        TURN,
+    )
+
+
+def many(number: int = 6, points: int = 400, seed: int = 0) -> Showers:
+    """Showers of random deposits."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for k in range(number):
+        place = np.unique(np.round(rng.normal(0.0, 6.0, (points, 2))).astype(int), axis=0)
+        layer = rng.integers(0, 30, len(place))
+        mev = rng.exponential(0.4, len(place))
+        parts.append(deposits(list(place[:, 0]), list(place[:, 1]), list(layer), list(mev), tangent=0.2 * k))
+    return Showers.join(parts)
+
+
+class TestMerging:
+    def test_a_small_deposit_joins_its_neighbour_unless_a_cell_border_lies_between(self) -> None:
+        pair = deposits([0, 1], [0, 0], [4, 4], [0.5, 0.1])
+        number = [len(merge_deposits(pair, ECAL, np.random.default_rng(k), below_mev=0.3).mev) for k in range(400)]
+        # of five places of the border between two neighbours one parts them
+        assert np.mean(np.array(number) == 2) == pytest.approx(0.2, abs=0.06)
+
+    def test_what_does_not_merge(self) -> None:
+        rng = np.random.default_rng(0)
+        for other in (
+            deposits([0, 2], [0, 0], [4, 4], [0.5, 0.1]),  # not neighbours
+            deposits([0, 1], [0, 0], [4, 5], [0.5, 0.1]),  # other layer
+            deposits([0, 1], [0, 0], [4, 4], [0.5, 0.4]),  # not small
+        ):
+            for _ in range(10):
+                assert len(merge_deposits(other, ECAL, rng, below_mev=0.3).mev) == 2
+
+    def test_chains_merge_to_their_top_at_the_centre_of_energy(self) -> None:
+        chain = deposits([0, 1, 2], [0, 0, 0], [4, 4, 4], [0.1, 0.2, 0.4])
+        found = [merge_deposits(chain, ECAL, np.random.default_rng(k), below_mev=0.3) for k in range(100)]
+        whole = [s for s in found if len(s.mev) == 1]
+        assert whole
+        assert whole[0].mev[0] == pytest.approx(0.7)
+        along = PITCH * (0.2 + 0.8) / 0.7
+        assert whole[0].along_mm[0] == pytest.approx(along * math.cos(TURN), rel=1e-4)
+        assert whole[0].across_mm[0] == pytest.approx(along * math.sin(TURN), rel=1e-4)
+
+    @settings(max_examples=30, deadline=None)
+    @given(seed=st.integers(0, 1000), below=st.floats(0.05, 5.0))
+    def test_energy_is_conserved_in_every_layer(self, seed: int, below: float) -> None:
+        showers = many(2, 200, seed)
+        spots = merge_deposits(showers, ECAL, np.random.default_rng(seed), below_mev=below)
+        merged = np.bincount(spots.shower * 30 + spots.layer, spots.mev, 60).reshape(2, 30)
+        np.testing.assert_allclose(merged, showers.layer_energy_gev(30) * 1e3, rtol=1e-5, atol=1e-6)
+        assert len(spots.mev) <= len(showers.layer)
+
+    def test_position_is_relative_to_the_axis(self) -> None:
+        tangent = 1.2
+        depth = ECAL.layer_depth_mm[20]
+        at = tangent * depth / PITCH
+        showers = deposits([round(at * math.cos(TURN))], [round(-at * math.sin(TURN))], [20], [1.0], tangent=tangent)
+        spots = merge_deposits(showers, ECAL, np.random.default_rng(0), below_mev=0.3)
+        assert np.hypot(spots.along_mm, spots.across_mm)[0] < PITCH
+
+    def test_coarse_grids_are_refused(self) -> None:
+        with pytest.raises(InputError, match="too coarse a grid"):
+            merge_deposits(deposits([0], [0], [0], [1.0], pitch=10.0), ECAL, np.random.default_rng(0), below_mev=0.3)
+
+    def test_points_on_no_grid_are_taken(self) -> None:
+        spots = merge_deposits(
+            deposits([0, 1], [0, 0], [4, 4], [0.5, 0.1], pitch=0.0), ECAL, np.random.default_rng(0), below_mev=0.3
+        )
+        assert spots.mev.sum() == pytest.approx(0.6)
+
+
+class TestSummaries:
+    def test_ranks_follow_radii_within_a_layer(self) -> None:
+        batch = SpotSummaries(2000, 0.3)(many(), ECAL, np.random.default_rng(1))
+        rank, radius, layer = (batch[f"spot_{n}"].numpy() for n in ("rank", "radius", "layer"))
+        assert rank.min() > 0
+        assert rank.max() < 1
+        for shower in range(len(rank)):
+            for at in np.unique(layer[shower]):
+                here = layer[shower] == at
+                # places on the grid share radii: among equal ones any order is right
+                value, group = np.unique(np.round(radius[shower][here], 4), return_inverse=True)
+                stratum = np.floor(rank[shower][here] * float(batch["layer_counts"][shower, at]) - 1e-4)
+                low, high = np.full(len(value), np.inf), np.full(len(value), -np.inf)
+                np.minimum.at(low, group, stratum)
+                np.maximum.at(high, group, stratum)
+                assert np.all(high[:-1] <= low[1:] + 1e-9)
+
+    def test_sums(self) -> None:
+        showers = many()
+        batch = SpotSummaries(0, 0.3)(showers, ECAL, np.random.default_rng(1))
+        np.testing.assert_allclose(batch["layer_mev"], showers.layer_energy_gev(30) * 1e3, rtol=1e-4, atol=1e-5)
+        assert "spot_rank" not in batch
+        assert torch.isfinite(batch["latents"]).all()
+        assert (batch["latents"][:, -2:].abs() <= 1).all()
+
+
+class TestMixture:
+    @pytest.fixture
+    def mixture(self) -> Mixture:
+        torch.manual_seed(3)
+        result = Mixture(2, (8,), 3, 0.05)
+        with torch.no_grad():
+            for p in result.parameters():
+                p.add_(0.5 * torch.randn_like(p))
+        result.centre.fill_(2.0)
+        result.scale.fill_(3.0)
+        return result
+
+    def test_density_is_normalised_and_what_is_drawn(self, mixture: Mixture) -> None:
+        n = 40_000
+        feature = torch.tensor([0.3, -0.7])[None, :, None]
+        y = torch.linspace(-60.0, 60.0, 60_001)
+        with torch.no_grad():
+            density = torch.exp(-mixture.nll(feature.expand(1, 2, len(y)), y[None]))[0].double()
+            drawn = mixture.draw(feature.expand(1, 2, n), torch.rand(1, 1, n), torch.randn(1, 1, n))[0, 0].numpy()
+        density = density / (math.sqrt(2 * math.pi) * float(mixture.scale))
+        total = np.cumsum(density.numpy()) * 0.002
+        assert total[-1] == pytest.approx(1.0, abs=1e-3)
+        place = np.interp(np.sort(drawn), y.numpy(), total)
+        assert np.abs(place - (np.arange(n) + 0.5) / n).max() < 1.95 / math.sqrt(n)  # Kolmogorov-Smirnov, 1e-3
+
+
+def test_places_and_levels_are_inverse() -> None:
+    u = torch.linspace(0.0, 1.0, 1001)
+    np.testing.assert_allclose(level_of_place(place_of_level(u)), u, atol=2e-6)
+    assert (torch.diff(place_of_level(u)) > 0).all()
+
+
+class TestSampler:
+    @pytest.fixture
+    def system(self) -> Layered:
+        torch.manual_seed(1)
+        return Layered(LayeredConfig(), ECAL, DOMAIN)
+
+    def test_tables_increase(self) -> None:
+        torch.manual_seed(2)
+        networks = LayeredNetworks(ECAL, layer_hidden=(8,), table_hidden=(8,))
+        with torch.no_grad():
+            tables = networks.tables(5.0 * torch.randn(2, networks.context.weights[0].shape[1], 30))
+        at, size = networks.tables_of.radius, networks.tables_of.energy
+        assert tables.shape[1] == networks.tables_of.rows
+        assert (torch.diff(tables[:, :at], dim=1) > 0).all()
+        assert (torch.diff(tables[:, at : at + size].reshape(2, 8, 17, 30), dim=2) > 0).all()
+        turns = tables[:, at + size :].reshape(2, 4, 9, 30)
+        assert (torch.diff(turns, dim=2) > 0).all()
+        np.testing.assert_allclose(turns[:, :, -1], 1.0)
+
+    def test_spots_carry_exactly_the_energy_of_their_layer(self, system: Layered) -> None:
+        sampler = system.sampler().eval()
+        inputs = example_inputs(sampler, system.domain, 8, 1)
+        with torch.no_grad():
+            p = system.networks.incident(inputs["energy"], inputs["direction"], inputs["pdg"])
+            total, layer_mev, counts, _, _ = sampler._shower(p, inputs["u_shower"], inputs["z_shower"])  # type: ignore[operator]
+            spots, number = sampler(*inputs.values())
+        np.testing.assert_allclose(layer_mev.sum(1), total[:, 0], rtol=1e-4)
+        row = np.repeat(np.arange(8), number.numpy())
+        sums = np.bincount(row * 30 + spots[:, 2].numpy().astype(int), spots[:, 3].numpy() * 1e3, 240).reshape(8, 30)
+        whole = number.numpy() == counts.sum(1).numpy()  # showers that their capacity does not cut
+        assert whole.any()
+        placed = np.where(counts.numpy() > 0, layer_mev.numpy(), 0.0)
+        np.testing.assert_allclose(sums[whole], placed[whole], rtol=2e-3, atol=1e-4)
+
+    def test_the_domain_is_what_the_data_had(self) -> None:
+        system = Layered(
+            LayeredConfig(), ECAL, Domain(pdg=(22, 11, -11), energy_gev=(0.5, 130.0), theta_deg=(0.0, 60.0))
+        )
+        assert system.domain.pdg == (22, 11, -11)
+        assert "Electrons" in system.describe()
+        representation = system.representation("spots")
+        assert representation is not None
+        showers = many(4)
+        batch = representation(showers, ECAL, np.random.default_rng(0)) | incident(showers)
+        system.standardise([batch])
+        assert system.domain.pdg == (22,)
+        assert "Electrons" not in system.describe()
+
+    def test_calibration_moves_the_number_of_cells_to_that_of_the_data(self) -> None:
+        """Data: showers of the same networks with 30 % more spots in each layer."""
+        from ddcalogen.training.systems.layered import _hits
+
+        config = load_config("layered", smoke=True).system_config()
+        assert isinstance(config, LayeredConfig)
+        torch.manual_seed(4)
+        system = Layered(config, ECAL, DOMAIN)
+        system.networks.response.scale.fill_(0.1)
+        system.networks.layer.centre.fill_(2.0)
+        like = many(24, 20)
+        like = Showers(
+            np.geomspace(1.0, 20.0, 24).astype(np.float32),
+            *(getattr(like, n) for n in ("direction", "pdg", "offsets", "x_mm", "y_mm", "layer", "point_energy_gev")),
+        )
+        depth = np.array(ECAL.layer_depth_mm)
+        system.networks.count_correction[0] = 0.26
+        truth = generate(system.sampler(), like, depth, seed=1)
+        system.networks.count_correction[0] = 0.0
+
+        class Step:
+            stage, index, device = "calibration", 0, torch.device("cpu")
+
+            def __init__(self, seed: int) -> None:
+                self.rng = np.random.default_rng(seed)
+
+            def training_showers(self) -> Showers:
+                return truth
+
+        ratios = []
+        for k in range(3):
+            system.training_step({}, Step(k))  # type: ignore[arg-type]
+            made = generate(system.sampler(), like, depth, seed=10 + k)
+            ratios.append(_hits(made, ECAL, 0).mean() / _hits(truth, ECAL, 1).mean())
+        assert ratios[-1] == pytest.approx(1.0, abs=0.08)

@@ -146,11 +146,17 @@ def event_scene(event: Event, geometry: Geometry | None) -> dict[str, Any]:
     energy = np.concatenate([h.energy_gev for h in filled]) if filled else empty
     collection = np.repeat(np.arange(len(names)), [len(h) for h in filled])
     axes, half = _boxes(geometry, cell, centre)
+    layer = np.full(len(cell), -1)
+    if geometry is not None and len(cell):
+        plane = np.asarray(geometry.surfaces.plane_of(cell))
+        layer = np.where(plane >= 0, np.array([p.layer for p in geometry.surfaces.planes])[plane], -1)
     return {
         "detector": "" if geometry is None else geometry.name,
         "event": event.event_number,
         "collections": names,
         "cells": len(cell),
+        "cell_id": base64.b64encode(np.ascontiguousarray(cell, "<u8").tobytes()).decode(),
+        "layer": _packed(layer),
         "centre": _packed(centre),
         "axes": _packed(axes),
         "half": _packed(half),

@@ -24,7 +24,7 @@ from ddcalogen.training.data import file_sha256
 from ddcalogen.validation import plots, report
 from ddcalogen.validation.metrics import Value
 from ddcalogen.validation.published import PUBLISHED, PUBLISHED_TIMES
-from ddcalogen.validation.samples import Sample, distort, geant4_samples, generate, make_sample
+from ddcalogen.validation.samples import Sample, cpu_milliseconds, distort, geant4_samples, generate, make_sample
 from ddcalogen.validation.study import (
     CONTROL_NAMES,
     CONTROLS,
@@ -87,7 +87,8 @@ class Result:
     settings: Settings
     files: dict[str, str]
     showers: int
-    milliseconds: float
+    milliseconds: dict[int, float]
+    """CPU time per shower by batch size."""
     reference: Sample
     samples: dict[str, Sample]
     figures: list[Figure]
@@ -148,7 +149,7 @@ def validate(
         progress("generating showers", n)
 
     truth, others = geant4_samples(files, card, calorimeter=calorimeter, most=settings.showers, rng=rng, advance=read)
-    showers, seconds = generate(generator, others, rng=rng, advance=made)
+    showers, _ = generate(generator, others, rng=rng, advance=made)
     depth = np.array(card.calorimeter.layer_depth_mm)
 
     def sample(name: str, content: Any) -> Sample:
@@ -170,7 +171,7 @@ def validate(
         settings,
         {Path(f).name: file_sha256(f) for f in files},
         len(reference),
-        1e3 * seconds,
+        cpu_milliseconds(generator.path, generator, others),
         reference,
         samples,
         figures,
@@ -227,7 +228,7 @@ def _summary(result: Result) -> dict[str, Any]:
         "data": result.files,
         "conditions": result.conditions,
         "showers_per_sample": result.showers,
-        "milliseconds_per_shower": result.milliseconds,
+        "cpu_milliseconds_per_shower": result.milliseconds,
         "figures": [f.as_json() for f in result.figures],
         "response_by_energy": result.by_energy,
         "response_by_angle": result.by_angle,
@@ -329,8 +330,9 @@ def write_report(
     tail = [
         report.Section(
             "Time",
-            f"This model on this machine ({html.escape(platform.machine())}), one thread, batch 64: "
-            f"{result.milliseconds:.2f} ms per shower for noise and network. Published, in ms per photon shower:",
+            f"This model here ({html.escape(platform.machine())}), CPU time of noise and network, one thread: "
+            + ", ".join(f"{ms:.2f} ms per shower at batch {b}" for b, ms in result.milliseconds.items())
+            + ". Published, in ms per photon shower:",
             [report.table(["system", "machine", "ms", "source"], PUBLISHED_TIMES)],
         ),
         report.Section(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ from ddcalogen.errors import InferenceError, InputError
 from ddcalogen.training.data import SPLITS, ShowerFile, Showers
 from ddcalogen.validation.observables import Cells, Observables, make_cells, measure
 
-__all__ = ["Sample", "distort", "geant4_samples", "generate", "grid_points", "make_sample"]
+__all__ = ["Sample", "cpu_milliseconds", "distort", "geant4_samples", "generate", "grid_points", "make_sample"]
 
 _LEAST = 50
 _TEST = SPLITS.index("test")
@@ -207,6 +208,25 @@ def generate(
         table[:, 3],
     )
     return showers.select(inverse), seconds / max(len(incident), 1)
+
+
+def cpu_milliseconds(path: str | os.PathLike[str], generator: Generator, incident: Showers) -> dict[int, float]:
+    """Return the CPU time per shower in ms (noise and network, one thread) at batch sizes 1, 10 and 100.
+
+    CPU time, not wall time, so that other work on the machine does not count; the showers are the first of `incident`.
+    """
+    times = {}
+    for batch in (1, 10, 100):
+        fresh = Generator(path, generator.geometry, seed=generator.seed, batch=batch)
+        number = min(len(incident), max(30, 2 * batch))
+        columns = [a[:number] for a in (incident.energy_gev, incident.direction, incident.pdg)]
+        energy, direction, pdg = columns[0].astype(float), columns[1].astype(float), columns[2]
+        event = np.arange(number, dtype=np.uint64)
+        fresh.generate(energy[:batch], direction[:batch], pdg[:batch], event[:batch])  # the first run allocates
+        start = time.process_time()
+        fresh.generate(energy, direction, pdg, event)
+        times[batch] = 1e3 * (time.process_time() - start) / number
+    return times
 
 
 def grid_points(

@@ -70,7 +70,9 @@ def write_zoo(results: Sequence[Result], path: Path) -> None:
         found = [{n: (m, g) for n, m, g in head}.get(name) for head in heads]
         geant4 = next(str(f[1]) for f in found if f is not None)
         rows.append([name, geant4, *(str(f[0]) if f is not None else "" for f in found)])
-    rows.append(["time, ms per shower", "see below", *(f"{r.milliseconds:.2f}" for r in results)])
+    for batch in results[0].milliseconds:
+        times = [f"{r.milliseconds[batch]:.2f}" for r in results]
+        rows.append([f"CPU ms per shower, one thread, batch {batch}", "see below", *times])
     first = results[0]
     files = " ".join(f"--data {name}" for name in first.files)
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
@@ -93,7 +95,7 @@ Measured on: {first.conditions}.
 
 Distances (AUC, W1, correlations, FPD) compare with Geant4 showers that no model was fitted to; the column Geant4 is
 what a second Geant4 sample of the same size gets. Means and the peak are compared with Geant4's own. Methods:
-[validation](validation.md). Time: noise and network, one CPU thread, batch 64.
+[validation](validation.md). Time: noise and network, one CPU thread.
 
 {_markdown(["figure", "Geant4", *(r.generator.card.name for r in results)], rows)}
 

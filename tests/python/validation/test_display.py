@@ -21,6 +21,10 @@ def unpack(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), np.float32)
 
 
+def number(scene: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(scene["cell_id"]), "<u8").astype(np.uint64)
+
+
 def event_at(ild: Geometry, points: list[list[float]]) -> Event:
     cell = np.asarray(ild.surfaces.locate(np.array(points)))
     assert (cell != 0).all()
@@ -53,6 +57,8 @@ def test_scene_has_cells_in_their_real_shape(ild: Geometry) -> None:
     assert half[:2] == pytest.approx([5.0883 / 2] * 2, abs=0.01)
     assert np.cross(axes[:3], axes[3:])[1] == pytest.approx(1, abs=1e-6)  # normal along +y
     assert unpack(scene["energy"]) == pytest.approx([1.0])  # MeV
+    assert unpack(scene["layer"])[0] == ild.surfaces.planes[int(ild.surfaces.plane_of(cell := number(scene))[0])].layer
+    assert np.asarray(ild.surfaces.exists(cell)).all()
     assert {line["kind"] for line in scene["outline"]} == {"ecal", "hcal"}
 
 

@@ -279,8 +279,8 @@ class VaeGan(System[VaeGanConfig]):
         return None
 
     def stages(self) -> tuple[Stage, ...]:
-        """One stage; the best weights are chosen by this system itself."""
-        return (Stage("train", self.config.steps, validate=False, average=False),)
+        """One stage; the best weights are chosen by this system itself, so that only the last are validated."""
+        return (Stage("train", self.config.steps, average=False),)
 
     def see(self, showers: Showers) -> Tensor:
         """Return the training images ln(1 + E / 0.1 MeV), float32 [N, 1, 10, 10], and set the standardisation."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import resource
 import time
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     group.command("placement")(placement)
     group.command("locate")(locate)
     group.command("generate")(generate)
+    group.command("systems")(systems)
     app.add_typer(group, name="bench")
 
 
@@ -149,3 +151,20 @@ def generate(
             bar.advance(task)
     console.print(f"{model}, photons of {energy:g} GeV in the ECAL barrel of {detector}")
     console.print(table)
+
+
+def systems(
+    data: Annotated[list[Path], typer.Option("--data", help="Shower files; may be repeated.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Table to write.")] = Path("docs/systems.md"),
+    smoke: Annotated[bool, typer.Option("--smoke", help="The small networks of --smoke runs.")] = False,
+) -> None:
+    """What training and generating costs with each system: parameters, operations, memory, time per epoch."""
+    from ddcalogen.cli.train import check_packages
+
+    check_packages()
+    from ddcalogen.training.costs import measure_all, write_table
+    from ddcalogen.training.system import system_names
+
+    costs = measure_all(system_names(), data, smoke)
+    write_table(costs, output)
+    console.print(f"wrote {output}: {len(costs)} systems", soft_wrap=True)

@@ -14,7 +14,7 @@ from rich.progress import Progress, TaskID
 from ddcalogen.cli.console import console, error_console, progress_bar
 from ddcalogen.errors import ConfigurationError, InputError
 
-__all__ = ["register"]
+__all__ = ["check_packages", "register"]
 
 
 class Accelerator(str, Enum):
@@ -63,7 +63,8 @@ class _Watch:
         error_console.print(text, markup=False)
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
+    """Raise ConfigurationError if the extra `train` is not installed."""
     try:
         import lightning_fabric  # noqa: F401
         import torch  # noqa: F401
@@ -103,7 +104,7 @@ def train(
 
       ddcalogen train parametrised --data photon_ecal_slab.h5 -o runs/parametrised --resume
     """
-    _check_packages()
+    check_packages()
     from ddcalogen.training.config import load_config
     from ddcalogen.training.loop import train as run
 
@@ -144,7 +145,7 @@ def export(
 
       ddcalogen export foreign.yaml -o models/foreign.onnx
     """
-    _check_packages()
+    check_packages()
     if checkpoint.suffix in (".yaml", ".yml"):
         from ddcalogen.training.foreign import wrap_model
 

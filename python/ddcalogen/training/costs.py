@@ -156,8 +156,8 @@ def write_table(costs: Sequence[Cost], path: Path) -> None:
         "",
         "Written by `ddcalogen bench systems`; do not edit. One CPU thread; sizes are those of the package's",
         "configurations. Operations: matrix products and convolutions of one 50 GeV shower (or the nearest energy",
-        "of the domain), untrained network, a multiplication and an addition counted as two. Memory: peak of the measuring",
-        "process so far. Epoch: first stage of the training.",
+        "of the domain), untrained network, a multiplication and an addition counted as two. Memory: peak of the",
+        "measuring process so far. Epoch: first stage of the training.",
         "",
         "| system | what | parameters, trained | parameters, exported | GFLOP per shower | memory, MB "
         "| s per epoch (showers) |",

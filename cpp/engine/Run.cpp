@@ -20,6 +20,13 @@ Registry& registry() {
   return instance;
 }
 
+/// The nearest number of single precision. Volatile, because GCC 12 at -O3 takes double -> float -> double for nothing
+/// when it vectorises neighbouring values, and the momentum came out unrounded.
+double single(double x) {
+  const volatile float rounded = static_cast<float>(x);
+  return static_cast<double>(rounded);
+}
+
 } // namespace
 
 Run::Choice Run::choose(const IncidentParticle& particle) const {
@@ -67,7 +74,6 @@ std::shared_ptr<const Run> shared_run(const std::string& name) {
 
 RecordedParticle as_recorded(std::int32_t pdg, double kinetic_energy_gev, const Vec3& position_mm,
                              const Vec3& momentum_gev, double time_ns, std::uint64_t event, std::uint32_t particle) {
-  const auto single = [](double x) { return static_cast<double>(static_cast<float>(x)); };
   RecordedParticle result;
   result.momentum_gev = {single(momentum_gev.x), single(momentum_gev.y), single(momentum_gev.z)};
   result.particle.pdg = pdg;

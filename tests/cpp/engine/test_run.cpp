@@ -104,6 +104,8 @@ TEST(Run, RecordedParticleHasThePrecisionOfTheFile) {
   EXPECT_EQ(r.particle.energy_gev, static_cast<double>(0.1F));
   EXPECT_EQ(r.particle.position_mm.x, 1. / 3.);
   EXPECT_EQ(r.particle.time_ns, static_cast<double>(static_cast<float>(1. / 7.)));
+  EXPECT_EQ(r.momentum_gev.x, static_cast<double>(0.1F));
+  EXPECT_EQ(r.momentum_gev.y, static_cast<double>(0.2F));
   EXPECT_EQ(r.momentum_gev.z, static_cast<double>(static_cast<float>(1. / 3.)));
   EXPECT_NEAR(norm(r.particle.direction), 1., 1e-15);
   // once more through the file: nothing changes

@@ -112,7 +112,12 @@ def to_onnx(sampler: Sampler, domain: Domain) -> onnx.ModelProto:
     shapes = {name: {0: "B", 1: "N"} if name in per_spot else {0: "B"} for name in example}
     quiet = io.StringIO()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(quiet),
+            contextlib.redirect_stderr(quiet),
+            torch.no_grad(),  # loops (Scan) cannot be translated with gradients
+        ):
             warnings.simplefilter("ignore")
             logging.disable(logging.WARNING)
             program = torch.onnx.export(

@@ -13,6 +13,7 @@
 #include <DD4hep/DetFactoryHelper.h>
 #include <DD4hep/Printout.h>
 
+#include <string>
 #include <vector>
 
 namespace {
@@ -45,7 +46,9 @@ dd4hep::Ref_t create_layer_stack(dd4hep::Detector& description, xml_h handle, dd
   for (const auto& slice : slices)
     depth += slice.thickness;
   if (slices.empty())
-    dd4hep::except("DDCaloGen_LayerStack", "detector %s has no slices", xml.nameStr().c_str());
+    dd4hep::except("DDCaloGen_LayerStack",
+                   "detector %s has no slices: give it <slice material=\"...\" thickness=\"...\"/>",
+                   xml.nameStr().c_str());
 
   dd4hep::DetElement detector(xml.nameStr(), xml.id());
   dd4hep::Volume envelope(xml.nameStr(), dd4hep::Box(half_x, half_y, depth / 2), description.air());

@@ -69,12 +69,22 @@ public:
     if (placed.cell_id != 0) {
       add(placed.cell_id, placed.detector, placed.position_mm, energy, delay_ns, cells, account);
     } else if (placed.dead) {
-      account.dead_gev += energy;
-      ++account.spots_dead;
+      lose_dead(energy, account);
     } else {
-      account.outside_gev += energy;
-      ++account.spots_outside;
+      lose_outside(energy, account);
     }
+  }
+
+  static void lose_dead(double energy, EnergyAccount& account) {
+    account.dead_gev += energy;
+    ++account.spots;
+    ++account.spots_dead;
+  }
+
+  static void lose_outside(double energy, EnergyAccount& account) {
+    account.outside_gev += energy;
+    ++account.spots;
+    ++account.spots_outside;
   }
 
   /// Books energy in a cell of the projection's own plane.
@@ -106,7 +116,7 @@ public:
           points[n++] = {x, y};
       }
     if (n == 0) { // a gap narrower than the distance of the points
-      account.dead_gev += left;
+      lose_dead(left, account);
       return;
     }
     for (std::size_t k = 0; k < n; ++k)
@@ -118,6 +128,7 @@ private:
            CellAccumulator& cells, EnergyAccount& account) const {
     const double delay = delay_ns >= 0. ? delay_ns : norm(position - m_shower.particle.position_mm) / kLight_mm_per_ns;
     account.placed_gev += energy;
+    ++account.spots;
     cells.add(cell, detector, energy, m_shower.particle.time_ns + delay, position);
   }
 
@@ -248,11 +259,9 @@ EnergyAccount Placer::place(const ShowerToPlace& shower, const SpotView& spots, 
     const float* spot = spots.values + i * spots.columns;
     const double energy = static_cast<double>(spot[3]);
     account.generated_gev += energy;
-    ++account.spots;
     const Projection* p = context.projection(static_cast<std::size_t>(spot[2]));
     if (p == nullptr) { // behind the last layer: leaks out of the back
-      account.outside_gev += energy;
-      ++account.spots_outside;
+      context.lose_outside(energy, account);
       continue;
     }
     const double delay = spots.columns > 4 ? std::max(0., static_cast<double>(spot[4])) : -1.;
@@ -283,10 +292,8 @@ EnergyAccount Placer::place(const ShowerToPlace& shower, const GridView& grid, c
         if (!(energy > 0.))
           continue;
         account.generated_gev += energy;
-        ++account.spots;
         if (p == nullptr) {
-          account.outside_gev += energy;
-          ++account.spots_outside;
+          context.lose_outside(energy, account);
           continue;
         }
         const double x0 = geometry.lower_edge_mm[0] + static_cast<double>(ix) * geometry.cell_mm[0] +

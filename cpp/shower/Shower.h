@@ -64,7 +64,8 @@ struct GridView {
   std::size_t ny = 0;
 };
 
-/// Where the generated energy went; generated = placed + dead + outside, up to rounding of double sums.
+/// Where the generated energy went; generated = placed + dead + outside, up to rounding of double sums. A cell of a
+/// grid that is split counts as one spot for each piece.
 struct EnergyAccount {
   double generated_gev = 0.;
   double placed_gev = 0.;

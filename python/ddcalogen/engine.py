@@ -84,7 +84,10 @@ class IncidentParticles:
 
 @dataclass
 class Account:
-    """Energy accounting over many showers: generated = placed + dead + outside. Energies in GeV (visible)."""
+    """Energy accounting over many showers: generated = placed + dead + outside. Energies in GeV (visible).
+
+    A cell of a grid that is split among cells counts as one spot for each piece.
+    """
 
     generated_gev: float = 0.0
     placed_gev: float = 0.0

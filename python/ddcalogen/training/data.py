@@ -39,6 +39,9 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _SPLIT_EDGES = (0.70, 0.80, 1.0)
 """Upper edges of train, validation and test in the unit interval onto which shower ids are hashed."""
 
+_GRID_TOLERANCE = 1e-6
+"""Relative; programs round the pitch differently, which moves points of a shower by far less than a micrometre."""
+
 Floats = NDArray[np.float32]
 
 
@@ -112,7 +115,8 @@ class Showers:
         """
         if not parts:
             raise InputError("no showers to join")
-        if len({(p.pitch_mm, p.grid_rotation_rad) for p in parts}) != 1:
+        grids = np.array([(p.pitch_mm, p.grid_rotation_rad) for p in parts])
+        if not np.allclose(grids, grids[0], rtol=_GRID_TOLERANCE, atol=0.0):
             raise InputError(
                 "showers on different grids cannot be joined",
                 found=", ".join(f"{p.pitch_mm} mm at {p.grid_rotation_rad} rad" for p in parts),

@@ -72,12 +72,6 @@ STACKS: dict[str, Stack] = {
     for s in (
         Stack("ECAL", "ILD_l5_o1_v02", ILD_ECAL_LAYER_DEPTH_MM, *_ECAL),
         Stack("HCAL", "ILD_l5_o1_v02", tuple(round(r - 2058.0, 4) for r in _HCAL_LAYER_RADIUS_MM), *_HCAL),
-        Stack(
-            "ECAL+HCAL",
-            "ILD_l5_o1_v02",
-            (*ILD_ECAL_LAYER_DEPTH_MM, *(round(r - 1804.8, 4) for r in _HCAL_LAYER_RADIUS_MM)),
-            *(a + b for a, b in zip(_ECAL, _HCAL, strict=True)),
-        ),
     )
 }
 """Stacks by name, those of ILD."""

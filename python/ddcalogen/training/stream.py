@@ -60,7 +60,7 @@ class ShowerStream:
     Parameters
     ----------
     paths, calorimeter
-        Shower files, and the group of slab files ("ecal", "hcal" or "ecal+hcal").
+        Shower files, and the group of slab files ("ecal" or "hcal").
     stack
         Layers of the calorimeter.
     split

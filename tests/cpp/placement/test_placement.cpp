@@ -194,6 +194,12 @@ TEST(Placer, GridMethodsCloseTheAccount) {
     EXPECT_NEAR(sum(placed.deposits.energy_gev), a.placed_gev, 1e-6 * a.placed_gev);
     EXPECT_GT(a.dead_gev, 0.);
     EXPECT_GT(a.outside_gev, 0.);
+    EXPECT_GT(a.spots, a.spots_dead + a.spots_outside);
+    EXPECT_GE(a.spots, placed.deposits.cell_id.size() + a.spots_dead + a.spots_outside);
+    if (method == GridMethod::Overlap)
+      EXPECT_GT(a.spots, grid.size());
+    else
+      EXPECT_EQ(a.spots, grid.size());
   }
 }
 

@@ -190,3 +190,9 @@ def test_joining_different_grids_is_refused(tmp_path: Path) -> None:
         Showers.join(parts)
     with pytest.raises(InputError, match="no showers"):
         Showers.join([])
+
+
+def test_pitches_that_differ_by_rounding_are_one_grid(tmp_path: Path) -> None:
+    pitches = (1.0176666259765625, float(np.float32(91.59 / 18 / 5)))  # a fifth of a cell, by two programs
+    parts = [ShowerFile(write_slab(tmp_path / f"{p}.h5", pitch_mm=p)).read(0, 5) for p in pitches]
+    assert len(Showers.join(parts)) == 10

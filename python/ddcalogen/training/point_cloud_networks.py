@@ -17,7 +17,6 @@ import torch
 import zuko
 from torch import Tensor, nn
 
-from ddcalogen.training.operators import PackedRows
 from ddcalogen.training.representations import Batch
 
 __all__ = [
@@ -278,11 +277,6 @@ class PointNetwork(nn.Module):
         h = h + self.body(h)
         result: Tensor = self.out(h)
         return result
-
-
-def packed_layers(layers: LayerContext, limit: Tensor) -> PackedRows:
-    """Unroll the layers' counts to packed points."""
-    return PackedRows(layers.counts.to(torch.int64), limit)
 
 
 def log_normal(number: int, device: torch.device) -> Tensor:

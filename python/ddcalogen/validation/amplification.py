@@ -34,6 +34,7 @@ __all__ = [
     "PIXELS",
     "Equivalent",
     "Regions",
+    "amplification",
     "deviation",
     "equivalent_size",
     "expected_deviation",

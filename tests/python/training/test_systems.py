@@ -200,6 +200,39 @@ def test_kill_9_during_export_leaves_no_file(showers: Path, tmp_path: Path) -> N
     assert out.read_bytes() == first
 
 
+def test_smaller_weights_say_what_they_cost(showers: Path, tmp_path: Path) -> None:
+    best = train(smoke_config("wgan"), [showers], tmp_path / "run", accelerator="cpu")
+    sizes = {}
+    for precision in ("fp32", "fp16", "int8"):
+        out = tmp_path / f"{precision}.onnx"
+        card = export_model(best, out, precision=precision)
+        sizes[precision] = out.stat().st_size
+        told = [f for f in card.figures if f"weights stored as {precision}" in f.conditions]
+        assert bool(told) == (precision != "fp32")
+        assert all(np.isfinite(f.value) for f in told)
+    assert sizes["fp16"] < 0.7 * sizes["fp32"]
+    assert sizes["int8"] < 0.45 * sizes["fp32"]
+
+
+def test_two_processes(showers: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ddcalogen", "train", "wgan", "--smoke", "--data", str(showers)]
+    command += [
+        "--accelerator",
+        "cpu",
+        "--devices",
+        "2",
+        "-o",
+        str(tmp_path / "run"),
+        "--set",
+        "data.theta_deg=[0, 60]",
+    ]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()[-500:]
+    state = load_checkpoint(tmp_path / "run" / "best.ckpt").state
+    assert all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point())
+    assert [p.name for p in tmp_path.glob("run/*.ckpt")].count("last.ckpt") == 1
+
+
 # ------------------------------------------------------------------------------------------------------- hostile input
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -81,6 +81,8 @@ def validate(
         if not path.is_file():
             raise InputError("there is no such file", found=str(path), remedy="Check the path.")
     from ddcalogen.geometry import load_snapshot
+    from ddcalogen.validation import report
+    from ddcalogen.validation.backprojection import compare_back_projection
     from ddcalogen.validation.placed import compare_placed
     from ddcalogen.validation.run import Result, Settings, headline, update_card, write_report
     from ddcalogen.validation.run import validate as run
@@ -102,18 +104,16 @@ def validate(
                 bar.update(task, description=step, advance=done)  # type: ignore[arg-type]
 
             result = run(generator, files, settings, tell)
-            sections, numbers = (
-                compare_placed(
-                    generator,
-                    result.reference.showers,
-                    folder,
-                    full_simulation=full_simulation,
-                    seed=seed,
-                    progress=tell,
+            sections: list[report.Section] = []
+            numbers: dict[str, Any] = {}
+            if placed and generator.card.calorimeter.name == "ECAL":
+                truth = result.reference.showers
+                sections, numbers = compare_placed(
+                    generator, truth, folder, full_simulation=full_simulation, seed=seed, progress=tell
                 )
-                if placed and generator.card.calorimeter.name == "ECAL"
-                else ([], {})
-            )
+                tell("grids into cells")
+                section, numbers["back_projection"] = compare_back_projection(generator, truth, seed)
+                sections.append(section)
             tell("drawing")
             page = write_report(result, folder, sections, numbers)
         table = Table("figure", "model", "Geant4", title=f"{generator.card.name} {generator.card.version}")

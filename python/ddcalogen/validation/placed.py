@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The comparison in the real cells of the detector, before and after clustering.
 
-Three studies: the model against full simulation of particles from the origin (gaps, corners, endcaps, and conversions
-in the tracker, which only full simulation has); the model against Geant4 showers that are put into the same detector
-with the same placement (resolutions, two photons); and what the ways to bring a grid into real cells do to Geant4
-showers.
+Two studies: the model against full simulation of particles from the origin (gaps, corners, endcaps, and conversions
+in the tracker, which only full simulation has); and the model against Geant4 showers that are put into the same
+detector with the same placement (resolutions, two photons).
 """
 
 from __future__ import annotations
@@ -35,7 +34,19 @@ from ddcalogen.validation.metrics import Value, relative_width
 from ddcalogen.validation.observables import THRESHOLD_GEV
 from ddcalogen.validation.samples import generate
 
-__all__ = ["EventCells", "calibrate", "compare_placed", "incident_from_origin", "read_full_simulation", "region_of"]
+__all__ = [
+    "EventCells",
+    "barrel_entries",
+    "calibrate",
+    "cells_of_showers",
+    "compare_placed",
+    "incident_from_origin",
+    "mean_of",
+    "read_full_simulation",
+    "region_of",
+    "spots_of",
+    "spread_points",
+]
 
 Doubles = NDArray[np.float64]
 _CUT_GEV = THRESHOLD_GEV["ecal"]
@@ -209,10 +220,11 @@ def calibrate(cells: EventCells, energy_gev: Doubles, thick_from: int = 20) -> t
     return float(a), float(b)
 
 
-# ------------------------------------------------------------------------------------------------- three studies
+# --------------------------------------------------------------------------------------------------- two studies
 
 
-def _mean(values: Doubles) -> Value:
+def mean_of(values: Doubles) -> Value:
+    """Mean and its standard error."""
     return Value(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))))
 
 
@@ -257,7 +269,7 @@ def _from_origin(
             "simulated": int(used.sum()),
             "response": {"full": g_mu, "model": m_mu},
             "width": {"full": g_width, "model": m_width},
-            "hits": {"full": _mean(truth_hits[used]), "model": _mean(hits[:, used].mean(axis=0))},
+            "hits": {"full": mean_of(truth_hits[used]), "model": mean_of(hits[:, used].mean(axis=0))},
         }
         numbers.append(entry)
         rows.append([name, f"{int(used.sum())} of {int(mine.sum())}", str(g_mu), str(m_mu), str(g_width), str(m_width),
@@ -320,7 +332,7 @@ def _scatter(
     return plots.Picture("response_origin", "Response to each particle; gaps and corners pull it down.", "", figure)
 
 
-def _barrel_entries(generator: Generator, showers: Showers, rng: np.random.Generator) -> IncidentParticles:
+def barrel_entries(generator: Generator, showers: Showers, rng: np.random.Generator) -> IncidentParticles:
     """Put showers on random points of one barrel stave, away from its edges, with their own directions."""
     stacks = generator.stacks
     frame = next(f for f in (stacks.frame(i) for i in range(len(stacks))) if abs(f["normal"][2]) < 0.5)
@@ -339,12 +351,13 @@ def _barrel_entries(generator: Generator, showers: Showers, rng: np.random.Gener
     )
 
 
-def _spots(showers: Showers) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def spots_of(showers: Showers) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Points as the placement takes them: float32 [P,4] (x mm, y mm, layer, GeV) and int64 [N] points per shower."""
     table = np.column_stack([showers.x_mm, showers.y_mm, showers.layer, showers.point_energy_gev])
     return table.astype(np.float32), np.diff(showers.offsets)
 
 
-def _spread(showers: Showers, rng: np.random.Generator) -> Showers:
+def spread_points(showers: Showers, rng: np.random.Generator) -> Showers:
     """Points anywhere in their merging cell, so that real cell borders cut merging cells as they should."""
     if not showers.pitch_mm:
         return showers
@@ -362,7 +375,7 @@ def _reconstruct(
     generator: Generator, showers: Showers, particles: IncidentParticles, factors: tuple[float, float]
 ) -> dict[str, Doubles]:
     """Energy ratio, distance at the face (mm) and pointing error (degrees) of the strongest cluster of each shower."""
-    placed = generator.place(particles, *_spots(showers))
+    placed = generator.place(particles, *spots_of(showers))
     cells = cells_of_showers(generator.geometry, placed, np.arange(len(particles)), len(particles))
     scale = np.where(cells.layer < 20, *factors)
     energy, across, pointing, number = [], [], [], []
@@ -394,7 +407,7 @@ def _two_photons(
     pairs = len(showers) // 2
     showers = showers.select(np.arange(2 * pairs))
     result = []
-    place = _barrel_entries(generator, showers, rng)
+    place = barrel_entries(generator, showers, rng)
     place.direction[1::2] = place.direction[::2]
     vertex = (place.position_mm - _FLIGHT_MM * place.direction)[::2]
     angle = rng.uniform(0, 2 * np.pi, pairs)
@@ -406,7 +419,7 @@ def _two_photons(
         position = place.position_mm.copy()
         position[1::2] = position[::2] + distance * step
         particles = dataclasses.replace(place, position_mm=position)
-        placed = generator.place(particles, *_spots(showers))
+        placed = generator.place(particles, *spots_of(showers))
         cells = cells_of_showers(generator.geometry, placed, np.arange(2 * pairs) // 2, pairs)
         scale = np.where(cells.layer < 20, *factors)
         found = []
@@ -414,7 +427,7 @@ def _two_photons(
             part = slice(cells.offsets[i], cells.offsets[i + 1])
             photons = find_photons(cells.position_mm[part], cells.energy_gev[part] * scale[part], origin_mm=vertex[i])
             found.append(len(photons))
-        result.append((distance, _mean(np.array(found, float))))
+        result.append((distance, mean_of(np.array(found, float))))
     return result
 
 
@@ -425,8 +438,8 @@ def _after_placement(
     straight = np.flatnonzero(showers.energy_gev > 5)[:_CLUSTERED]
     showers = showers.select(straight)
     model, _ = generate(generator, showers, rng=rng)
-    particles = _barrel_entries(generator, showers, rng)
-    geant4 = _spread(showers, rng)
+    particles = barrel_entries(generator, showers, rng)
+    geant4 = spread_points(showers, rng)
     found = {"Geant4": _reconstruct(generator, geant4, particles, factors),
              "model": _reconstruct(generator, model, particles, factors)}  # fmt: skip
     # one common factor, so that Geant4's energies come out right and the model's show its own scale
@@ -443,7 +456,7 @@ def _after_placement(
             across, pointing = _median(values["across_mm"][use], rng), _median(values["pointing_deg"][use], rng)
             row += [str(mu), str(width), str(across), str(pointing)]
             entry[key] = {"mu90": mu, "width": width, "across_mm": across, "pointing_deg": pointing,
-                          "photons": _mean(values["photons"][use])}  # fmt: skip
+                          "photons": mean_of(values["photons"][use])}  # fmt: skip
         rows.append(row)
         numbers.append(entry)
     section = report.Section(
@@ -496,103 +509,6 @@ def _pair_picture(pairs: dict[str, list[tuple[float, Value]]], number: int) -> p
     axis.legend(frameon=False)
     return plots.Picture(
         "photon_pairs", f"Two photons above 15 GeV, {number} pairs: how many are found.", "After placement", figure
-    )
-
-
-def _back_projection(
-    generator: Generator, showers: Showers, rng: np.random.Generator
-) -> tuple[report.Section, list[dict[str, Any]]]:
-    """What nearest, random and overlap do to Geant4 showers that went through a grid of 1 or 3 × 3 bins per cell."""
-    cell = generator.card.calorimeter.cell_size_mm[0]
-    particles = _barrel_entries(generator, showers, rng)
-    exact = _spread(showers, rng)
-    n = len(particles)
-
-    def measured(content: Showers) -> tuple[EventCells, Doubles, Doubles]:
-        placed = generator.place(particles, *_spots(content))
-        cells = cells_of_showers(generator.geometry, placed, np.arange(n), n)
-        total = np.maximum(cells.sums(cells.energy_gev), 1e-12)
-        centre = (
-            np.stack([cells.sums(cells.energy_gev * cells.position_mm[:, k]) for k in range(3)], 1) / total[:, None]
-        )
-        return cells, total, centre
-
-    truth, truth_total, truth_centre = measured(exact)
-    edges = np.logspace(-4, -1, 31)
-    spectrum = np.histogram(truth.energy_gev, edges)[0].astype(float)
-    rows, numbers = [], []
-    for bins in (1, 3):
-        width = cell / bins
-        low = [np.floor(v / width) * width for v in (exact.x_mm, exact.y_mm)]
-        for method, parts in (("nearest", 0), ("random", 1), ("overlap", 5)):
-            content = _through_grid(exact, low, width, parts, rng)
-            cells, total, centre = measured(content)
-            mine = np.histogram(cells.energy_gev, edges)[0].astype(float)
-            from ddcalogen.validation.metrics import separation_power
-
-            shift = np.linalg.norm(centre - truth_centre, axis=1)
-            entry = {
-                "grid_mm": width,
-                "method": method,
-                "hits_ratio": _mean(cells.hits / np.maximum(truth.hits, 1)),
-                "visible_ratio": _mean(total / truth_total),
-                "shift_mm": _mean(shift),
-                "spectrum_separation": separation_power(mine, spectrum),
-            }
-            numbers.append(entry)
-            rows.append([f"{width:.2f}", method, *(str(entry[k]) for k in ("hits_ratio", "visible_ratio", "shift_mm")),
-                         f"{entry['spectrum_separation']:.5f}"])  # fmt: skip
-    section = report.Section(
-        "From a grid into real cells",
-        f"{n} Geant4 showers were summed into a regular grid and brought back into real cells: everything at the cell "
-        "centre (nearest), at one random point (random), or shared by area (overlap, here as 5 × 5 equal parts). "
-        "Compared "
-        "with placing the points themselves: cells above threshold, visible energy, shift of the centre of gravity, "
-        "separation power of the cell spectrum. Where a ratio is off one, the grid leaves its print on the showers.",
-        [
-            report.table(
-                [
-                    "grid (mm)",
-                    "method",
-                    "cells, ratio",
-                    "visible energy, ratio",
-                    "shift (mm)",
-                    "separation of spectrum",
-                ],
-                rows,
-            )
-        ],
-    )
-    return section, numbers
-
-
-def _through_grid(showers: Showers, low: list[Doubles], width: float, parts: int, rng: np.random.Generator) -> Showers:
-    """Showers as points of a grid: cell centres (parts 0), one random point per grid cell (1), parts × parts
-    equal ones."""
-    reach = 1 << 12
-    row, layer = showers.shower_of_point, showers.layer.astype(np.int64)
-    ix, iy = (np.round(v / width).astype(np.int64) + reach // 2 for v in low)
-    key, inverse = np.unique(((row * 64 + layer) * reach + ix) * reach + iy, return_inverse=True)
-    energy = np.bincount(inverse, showers.point_energy_gev, len(key))
-    slot, place = np.divmod(key, reach * reach)
-    shower, depth = np.divmod(slot, 64)
-    corner = np.stack([place // reach, place % reach], axis=1) - reach // 2
-    if parts == 0:
-        inner = np.full((len(key), 1, 2), 0.5)
-    elif parts == 1:
-        inner = rng.uniform(0, 1, (len(key), 1, 2))
-    else:
-        ticks = (np.arange(parts) + 0.5) / parts
-        inner = np.broadcast_to(np.stack(np.meshgrid(ticks, ticks), -1).reshape(1, -1, 2), (len(key), parts**2, 2))
-    each = inner.shape[1]
-    position = (corner[:, None, :] + inner).reshape(-1, 2) * width
-    return dataclasses.replace(
-        showers,
-        offsets=np.concatenate(([0], np.cumsum(np.bincount(shower, minlength=len(showers)) * each))),
-        x_mm=position[:, 0].astype(np.float32),
-        y_mm=position[:, 1].astype(np.float32),
-        layer=np.repeat(depth, each).astype(np.int16),
-        point_energy_gev=np.repeat(energy / each, each).astype(np.float32),
     )
 
 
@@ -649,9 +565,5 @@ def compare_placed(
         factors = (factors[0] / response, factors[1] / response)
     progress("clustering placed showers")
     section, numbers["after_placement"] = _after_placement(generator, showers, folder, factors, rng)
-    sections.append(section)
-    progress("grids into cells")
-    few = showers.select(np.arange(min(len(showers), 150)))
-    section, numbers["back_projection"] = _back_projection(generator, few, rng)
     sections.append(section)
     return sections, numbers

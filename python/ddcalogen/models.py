@@ -9,7 +9,14 @@ from pathlib import Path
 
 from ddcalogen.errors import ModelError
 
-__all__ = ["DEFAULT_MODEL", "MODEL_PATH_VARIABLE", "find_model", "model_folders", "shipped_models"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "MODEL_PATH_VARIABLE",
+    "find_model",
+    "model_folders",
+    "packaged_models",
+    "shipped_models",
+]
 
 DEFAULT_MODEL = "ild_ecal_em_layered"
 """Model that is used when none is named."""
@@ -18,22 +25,34 @@ MODEL_PATH_VARIABLE = "DDCALOGEN_MODEL_PATH"
 """Environment variable with further folders of models, separated as in PATH; searched first."""
 
 
+def _package_folders() -> list[Path]:
+    package = Path(__file__).resolve().parent
+    # installed beside the package; and the source tree, for an editable installation
+    return [f for f in (package / "models", package.parents[1] / "models") if f.is_dir()]
+
+
 def model_folders() -> list[Path]:
     """Folders that are searched for models, in order; only those that exist."""
-    package = Path(__file__).resolve().parent
-    folders = [Path(p) for p in os.environ.get(MODEL_PATH_VARIABLE, "").split(os.pathsep) if p]
-    # installed beside the package; and the source tree, for an editable installation
-    folders += [package / "models", package.parents[1] / "models"]
-    return [f for f in folders if f.is_dir()]
+    named = [Path(p) for p in os.environ.get(MODEL_PATH_VARIABLE, "").split(os.pathsep) if p]
+    return [*(f for f in named if f.is_dir()), *_package_folders()]
+
+
+def _models_in(folders: list[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.onnx")):
+            found.setdefault(path.stem, path)
+    return found
 
 
 def shipped_models() -> dict[str, Path]:
     """All models found by name, without the ending .onnx; the first folder wins."""
-    found: dict[str, Path] = {}
-    for folder in model_folders():
-        for path in sorted(folder.glob("*.onnx")):
-            found.setdefault(path.stem, path)
-    return found
+    return _models_in(model_folders())
+
+
+def packaged_models() -> dict[str, Path]:
+    """Models that come with the package, by name."""
+    return _models_in(_package_folders())
 
 
 def find_model(name: str | os.PathLike[str]) -> Path:

@@ -28,6 +28,10 @@ def inspect(
         typer.Argument(help="ONNX file or name of a shipped model; without it, the shipped models are listed."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+    training: Annotated[
+        bool,
+        typer.Option("--training", help="Print the configuration it was trained with, for 'train --config'."),
+    ] = False,
 ) -> None:
     """Show a model's card: what it simulates, its inputs and outputs, where it comes from, how good it is."""
     if model is None:
@@ -41,6 +45,14 @@ def inspect(
     card = read_card(path)
     if as_json:
         typer.echo(json.dumps(card.model_dump(mode="json"), indent=2))
+        return
+    if training:
+        from ddcalogen.cli.train import check_packages
+
+        check_packages()
+        from ddcalogen.training.command import training_command, training_configuration
+
+        typer.echo(f"# {training_command(card)}\n{training_configuration(card)}", nl=False)
         return
     table = Table(title=f"{card.name} {card.version}", title_justify="left", show_header=False)
     table.add_column(style="bold")

@@ -54,9 +54,15 @@ def validate(
         bool, typer.Option("--write-card", help="Write the main figures into the model's card.")
     ] = False,
     every: Annotated[
-        bool, typer.Option("--all", help="Validate every shipped model that fits the data and write the zoo table.")
+        bool,
+        typer.Option(
+            "--all",
+            help="Validate every model that fits the data (shipped or on DDCALOGEN_MODEL_PATH); write the zoo table.",
+        ),
     ] = False,
-    zoo: Annotated[Path, typer.Option(help="With --all: the table to write.")] = Path("docs/zoo.md"),
+    zoo: Annotated[
+        Path, typer.Option(help="With --all: the table to write; records of its models go into a folder of its name.")
+    ] = Path("docs/zoo.md"),
 ) -> None:
     """Compare a model with Geant4: numbers with uncertainties, plots, and a report that opens offline.
 
@@ -84,16 +90,15 @@ def validate(
     from ddcalogen.validation import report
     from ddcalogen.validation.backprojection import compare_back_projection
     from ddcalogen.validation.placed import compare_placed
-    from ddcalogen.validation.run import Result, Settings, headline, update_card, write_report
+    from ddcalogen.validation.run import Settings, headline, update_card, write_report
     from ddcalogen.validation.run import validate as run
-    from ddcalogen.validation.zoo import fitting_models, write_zoo
+    from ddcalogen.validation.zoo import fitting_models, read_records, record_of, write_record, write_zoo
 
     if every and model is not None:
         raise ConfigurationError("--all and --model exclude each other", remedy="Leave one of them out.")
     paths = fitting_models(files) if every else [find_model(model or DEFAULT_MODEL)]
     geometry = load_snapshot(detector)
     settings = Settings(showers=showers, seed=seed, folds=folds, low_level=low_level)
-    results: list[Result] = []
     for path in paths:
         generator = Generator(path, geometry, seed=seed)
         folder = output / path.stem if every else output
@@ -125,7 +130,9 @@ def validate(
             update_card(path, result)
             console.print(f"wrote the figures into the card of {path}")
         console.print(f"wrote {page}")
-        results.append(result)
+        if every:
+            record = write_record(record_of(result, folder), zoo.with_suffix(""))
+            console.print(f"wrote {record}")
+            write_zoo(read_records(zoo.with_suffix("")), zoo)
     if every:
-        write_zoo(results, zoo)
         console.print(f"wrote {zoo}")

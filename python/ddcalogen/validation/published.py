@@ -7,7 +7,7 @@ They were measured with other Geant4 samples (perpendicular photons, 10 to 90 or
 
 from __future__ import annotations
 
-__all__ = ["PUBLISHED", "PUBLISHED_TIMES"]
+__all__ = ["MEASURED_TIMES", "PUBLISHED", "PUBLISHED_OF_SYSTEM", "PUBLISHED_TIMES"]
 
 PUBLISHED: tuple[tuple[str, str, str, str], ...] = (
     ("CaloClouds", "25 features, AUC", "0.99998", "CaloClouds-2 notebook (2309.05704)"),
@@ -58,3 +58,42 @@ PUBLISHED_TIMES: tuple[tuple[str, str, str, str], ...] = (
     ),
 )
 """(model, machine, milliseconds per photon shower, source)."""
+
+MEASURED_TIMES: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "Geant4 11.4, whole ILD_l5_o1_v02 in ddsim, photons of 10 to 100 GeV into the barrel",
+        "one thread of the machine of docs/ddsim.md",
+        "1870",
+        "docs/ddsim.md",
+    ),
+)
+"""(system, machine, milliseconds of CPU time per shower, source), measured with this project's own runs."""
+
+_CC2 = "(2309.05704, notebook)"
+
+PUBLISHED_OF_SYSTEM: dict[str, dict[str, str]] = {
+    "gan": {"correlations: mean |Δ correlation|": "0.058 (2005.05334)"},
+    "wgan": {"correlations: mean |Δ correlation|": "0.187 (2005.05334)"},
+    "bib_ae": {
+        "correlations: mean |Δ correlation|": "0.132 (2005.05334)",
+        "classifier 10 features (ConvL2LFlows): AUC": "0.90 (Buss, 23.03.2023)",
+    },
+    "l2lflows": {"classifier 10 features (ConvL2LFlows): AUC": "0.71 (Buss, 23.03.2023)"},
+    "point_cloud": {
+        "classifier 25 features (CaloClouds II): AUC": f"0.9281 ± 0.0014 {_CC2}",
+        "W1 × 100: occupancy": f"3.6 ± 0.5 {_CC2}",
+        "W1 × 100: sampling fraction": f"26.4 ± 0.4 {_CC2}",
+        "W1 × 100: hits": f"15.3 ± 0.6 {_CC2}",
+        "W1 × 100: E long": f"3.7 ± 1.6 {_CC2}",
+        "W1 × 100: E rad": f"11.6 ± 1.5 {_CC2}",
+    },
+    "point_cloud_distilled": {
+        "classifier 25 features (CaloClouds II): AUC": f"0.9231 ± 0.0008 {_CC2}",
+        "W1 × 100: occupancy": f"6.1 ± 0.7 {_CC2}",
+        "W1 × 100: sampling fraction": f"9.8 ± 0.5 {_CC2}",
+        "W1 × 100: hits": f"16.0 ± 0.7 {_CC2}",
+        "W1 × 100: E long": f"2.0 ± 1.4 {_CC2}",
+        "W1 × 100: E rad": f"8.3 ± 1.9 {_CC2}",
+    },
+}
+"""Figures that were published for the same kind of system, by system and by the name of our figure."""

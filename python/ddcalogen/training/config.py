@@ -36,6 +36,9 @@ class DataConfig(_Section):
     theta_deg: tuple[float, float] = (0.0, 60.0)
     batch: int = Field(default=64, ge=1, description="showers per step, over all processes")
     window: int = Field(default=8192, ge=1, description="showers in memory, among which the order is mixed")
+    mirror: tuple[Literal["x", "y"], ...] = Field(
+        default=(), description="axes along which training batches are mirrored at random, where that is a symmetry"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:

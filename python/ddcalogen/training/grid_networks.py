@@ -24,7 +24,6 @@ __all__ = [
     "cut_and_convert",
     "dense",
     "images_mev",
-    "mirrored",
     "small_weights",
 ]
 
@@ -35,20 +34,6 @@ Size = tuple[int, int, int]
 def images_mev(batch: Batch) -> Tensor:
     """Cell energies of a batch in MeV, float32 [B, 1, layers, nx, ny]."""
     return batch["grid"][:, None] * MEV_PER_GEV
-
-
-def mirrored(batch: Batch, probability: float = 0.5) -> Batch:
-    """Mirror whole showers along x at random: a symmetry, since a magnetic field along x is an axial vector.
-
-    Grid and direction are mirrored together, so the photon's or pion's shower is one that Geant4 could have made.
-    For charged particles bent by the field the motion is in the plane perpendicular to x, so it holds as well.
-    """
-    grid, direction = batch["grid"], batch["direction"]
-    turn = torch.rand(len(grid), device=grid.device) < probability
-    sign = torch.ones_like(direction)
-    sign[:, 0] = torch.where(turn, -1.0, 1.0)
-    flipped = torch.where(turn[:, None, None, None], grid.flip(2), grid)
-    return {**batch, "grid": flipped, "direction": direction * sign}
 
 
 def cut_and_convert(image_mev: Tensor, threshold_mev: float) -> Tensor:

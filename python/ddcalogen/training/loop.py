@@ -180,7 +180,9 @@ class _Run:
         torch.manual_seed(key_seed(settings.seed, "weights"))
         self.system = build_system(config)
         stack, selection = self.system.stack, data.selection()
-        self.training = ShowerStream(paths, stack, "train", selection, window=data.window, seed=settings.seed)
+        self.training = ShowerStream(
+            paths, stack, "train", selection, window=data.window, seed=settings.seed, mirror=data.mirror
+        )
         self.validation = ShowerStream(paths, stack, "validation", selection, window=data.window, seed=settings.seed)
         self.dataset: Dataset = describe_dataset(paths, data.name, stack.name.lower())
         self.stages = self.system.stages()

@@ -9,6 +9,7 @@ A batch is a dictionary of tensors. It always has ``energy`` float32 [B, 1] GeV,
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
     "Representation",
     "axis_drift_mm",
     "cluster",
+    "mirrored",
 ]
 
 Batch = dict[str, Tensor]
@@ -39,6 +41,24 @@ class Representation(Protocol):
 
     def __call__(self, showers: Showers, stack: Stack, rng: np.random.Generator) -> Batch:
         """Return the tensors of a representation; `rng` places grids at random."""
+
+
+def mirrored(showers: Showers, axes: Sequence[Literal["x", "y"]]) -> Showers:
+    """Return showers with x or y (or both) and that component of the direction turned round.
+
+    With a magnetic field along x, x -> -x is an exact symmetry, for charged particles too, since a field is an axial
+    vector. y -> -y turns the field round: exact together with the exchange of particles and antiparticles. So it holds
+    for photons except for what electrons and positrons of a shower do differently (there are more electrons), and not
+    for charged particles.
+    """
+    sign = {axis: -1.0 if axis in axes else 1.0 for axis in ("x", "y")}
+    return dataclasses.replace(
+        showers,
+        direction=showers.direction * np.array([sign["x"], sign["y"], 1.0], np.float32),
+        x_mm=showers.x_mm * np.float32(sign["x"]),
+        y_mm=showers.y_mm * np.float32(sign["y"]),
+        grid_rotation_rad=showers.grid_rotation_rad * sign["x"] * sign["y"],
+    )
 
 
 def axis_drift_mm(showers: Showers, stack: Stack) -> tuple[Doubles, Doubles]:

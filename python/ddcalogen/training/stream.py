@@ -8,13 +8,14 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ddcalogen.errors import InputError
 from ddcalogen.training.data import SPLITS, ShowerFile, Showers, Split
-from ddcalogen.training.representations import Batch, Representation
+from ddcalogen.training.representations import Batch, Representation, mirrored
 from ddcalogen.training.sampler import incident
 from ddcalogen.training.stacks import Stack
 
@@ -69,6 +70,9 @@ class ShowerStream:
         Which showers.
     window
         Showers in memory; if all fit, they are read once and kept.
+    mirror
+        Axes along which batches are mirrored at random, each with probability 1/2, see `representations.mirrored`.
+        Only `batches` does this; `all`, `sample` and `showers` give showers as they are in the files.
 
     Raises
     ------
@@ -85,8 +89,9 @@ class ShowerStream:
         *,
         window: int = 8192,
         seed: int = 0,
+        mirror: Sequence[Literal["x", "y"]] = (),
     ) -> None:
-        self.stack, self.split, self.window, self.seed = stack, split, window, seed
+        self.stack, self.split, self.window, self.seed, self.mirror = stack, split, window, seed, tuple(mirror)
         self.files = [ShowerFile(path, stack.name.lower()) for path in paths]
         number = SPLITS.index(split)
         self._chunks: list[tuple[int, NDArray[np.int64]]] = []
@@ -190,4 +195,6 @@ class ShowerStream:
                 continue
             mine = showers.select(np.arange(rank, len(showers), ranks)) if ranks > 1 else showers
             rng = np.random.default_rng(key_seed(self.seed, self.split, "place", epoch, number, rank))
+            if self.mirror:
+                mine = mirrored(mine, [axis for axis in self.mirror if rng.random() < 0.5])
             yield incident(mine) | representation(mine, self.stack, rng)

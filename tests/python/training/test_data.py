@@ -13,6 +13,9 @@ import pytest
 from ddcalogen.errors import InputError
 from ddcalogen.training import data
 from ddcalogen.training.data import ShowerFile, Showers, load_split, shower_ids, split_of
+from ddcalogen.training.representations import Grids, mirrored
+from ddcalogen.training.stacks import find_stack
+from ddcalogen.training.stream import Selection, ShowerStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,3 +199,34 @@ def test_pitches_that_differ_by_rounding_are_one_grid(tmp_path: Path) -> None:
     pitches = (1.0176666259765625, float(np.float32(91.59 / 18 / 5)))  # a fifth of a cell, by two programs
     parts = [ShowerFile(write_slab(tmp_path / f"{p}.h5", pitch_mm=p)).read(0, 5) for p in pitches]
     assert len(Showers.join(parts)) == 10
+
+
+@pytest.mark.parametrize("axes", [[], ["x"], ["y"], ["x", "y"]])
+def test_mirrored_showers_lie_on_the_mirrored_grid(tmp_path: Path, axes: list[Any]) -> None:
+    showers = ShowerFile(write_slab(tmp_path / "a.h5")).read(0, 40)
+    turned = mirrored(showers, axes)
+    sx, sy = (-1.0 if axis in axes else 1.0 for axis in "xy")
+    assert np.array_equal(turned.direction, showers.direction * np.float32([sx, sy, 1]))
+    assert np.array_equal(turned.x_mm, sx * showers.x_mm)
+    assert np.array_equal(turned.y_mm, sy * showers.y_mm)
+    cos, sin = np.cos(turned.grid_rotation_rad), np.sin(turned.grid_rotation_rad)
+    u, v = turned.x_mm * cos + turned.y_mm * sin, -turned.x_mm * sin + turned.y_mm * cos
+    assert np.allclose(u, np.round(u), atol=1e-4)
+    assert np.allclose(v, np.round(v), atol=1e-4)
+
+
+def test_a_stream_mirrors_batches_only_where_it_is_told(tmp_path: Path) -> None:
+    path = write_slab(tmp_path / "a.h5", showers=400)
+    stack = find_stack("ECAL")
+
+    def directions(mirror: tuple[Any, ...]) -> Any:
+        stream = ShowerStream([path], stack, "train", Selection((22,), (0.0, 200.0), (0.0, 90.0)), mirror=mirror)
+        return np.concatenate([b["direction"].numpy() for b in stream.batches(Grids(), epoch=0, batch=10)])
+
+    plain, turned = directions(()), directions(("x",))
+    assert np.array_equal(np.abs(plain), np.abs(turned))
+    assert np.array_equal(plain[:, 1:], turned[:, 1:])
+    sign = (plain[:, 0] * turned[:, 0] > 0).reshape(-1, 10)
+    assert np.all(sign.all(1) | ~sign.any(1))
+    assert 0.2 < sign.mean() < 0.8
+    assert np.array_equal(turned, directions(("x",)))

@@ -9,7 +9,6 @@ from ddcalogen.training.grid_networks import (
     PostProcessor,
     VolumeStack,
     cut_and_convert,
-    mirrored,
 )
 from ddcalogen.training.losses import sorted_kernel_mmd
 
@@ -50,18 +49,6 @@ def test_minibatch_discrimination_tells_a_collapsed_batch():
     same = layer(torch.ones(5, 6))
     assert torch.allclose(same, torch.full((5, 3), 4.0))
     assert torch.all(layer(10.0 * torch.randn(5, 6)).sum(1) < 12.0)
-
-
-def test_mirroring_keeps_shower_and_direction_together():
-    grid = torch.rand(64, 2, 6, 6)
-    direction = torch.nn.functional.normalize(torch.randn(64, 3), dim=1)
-    turned = mirrored({"grid": grid, "direction": direction})
-    sign = turned["direction"][:, 0] / direction[:, 0]
-    assert 10 < int((sign < 0).sum()) < 54
-    for row in range(64):
-        expected = grid[row] if sign[row] > 0 else grid[row].flip(1)
-        assert torch.equal(turned["grid"][row], expected)
-    assert torch.equal(turned["direction"][:, 1:], direction[:, 1:])
 
 
 def test_cells_below_the_threshold_are_zero():

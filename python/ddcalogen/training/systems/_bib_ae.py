@@ -30,7 +30,6 @@ from ddcalogen.training.grid_networks import (
     cut_and_convert,
     dense,
     images_mev,
-    mirrored,
 )
 from ddcalogen.training.latents import ConditionalKde
 from ddcalogen.training.losses import gaussian_mmd, gradient_penalty, kl_to_normal, sorted_kernel_mmd
@@ -105,7 +104,6 @@ class BibAeConfig(SystemConfig):
     reconstruction: float = Field(default=0.0, ge=0, description="weight of the mean squared cell difference, MeV^2")
     post: PostConfig = PostConfig()
     encoded_showers: int = Field(default=4000, ge=64, description="showers whose latent variables are collected")
-    mirror: bool = Field(default=True, description="mirror showers along the magnetic field at random")
     threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
 
 
@@ -316,8 +314,6 @@ class BibAe(System[BibAeConfigT]):
         return made
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
-        if self.config.mirror:
-            batch = mirrored(batch)
         image, condition = images_mev(batch), condition_of(batch["energy"], batch["direction"], self.angular)
         if step.stage == "autoencoder":
             return self._autoencoder_step(image, condition, step)

@@ -11,8 +11,7 @@ Differs from the source: the direction is any within the domain (the two-angle e
 vector, and the grid of 30 x 30 x 30 cells follows the shower axis (source: one angle, 30 x 30 x 60 cells fixed in
 space); layers behind the twentieth are not weighted; the flow's variables are standardised with the training data's
 means and deviations; there is no separate angular constrainer network (weight 0.1 in the source), the critics judge the
-angle; the gradient penalty is on the judged image only; cells below a threshold are set to zero in the exported graph;
-showers may be mirrored at random along the magnetic field in training.
+angle; the gradient penalty is on the judged image only; cells below a threshold are set to zero in the exported graph.
 """
 
 from __future__ import annotations

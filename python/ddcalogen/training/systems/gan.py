@@ -8,8 +8,8 @@ told the energy, binary cross entropy. The later work added minibatch discrimina
 arXiv:1606.03498), which is on here.
 
 Differs from the source: each layer's grid follows the shower axis, so that the domain may hold angles (the network is
-not told them); cells below a threshold are set to zero in the exported graph; showers may be mirrored at random along
-the magnetic field in training. Sizes of the minibatch discrimination are not published and are own choices.
+not told them); cells below a threshold are set to zero in the exported graph. Sizes of the minibatch discrimination are
+not published and are own choices.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from ddcalogen.training.grid_networks import (
     cut_and_convert,
     dense,
     images_mev,
-    mirrored,
     small_weights,
 )
 from ddcalogen.training.representations import Batch, Grids
@@ -50,7 +49,6 @@ class GanConfig(SystemConfig):
     minibatch_size: int = Field(default=8, ge=1, description="components of each")
     steps: int = Field(default=125_000, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)
-    mirror: bool = Field(default=True, description="mirror showers along the magnetic field at random")
     threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
 
 
@@ -132,8 +130,6 @@ class Gan(System[GanConfig]):
         }
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
-        if self.config.mirror:
-            batch = mirrored(batch)
         real, energy = images_mev(batch), batch["energy"]
         noise = torch.rand(len(real), self.config.noise, device=real.device) * 2.0 - 1.0
         low, high = self.domain.energy_gev

@@ -9,8 +9,7 @@ from the cells; it is trained beside the critic and frozen after a while. The ge
     -E[critic] + kappa E|(a(made) - E)^2 - (a(real) - E)^2|.
 
 Differs from the source: energies enter networks in units of 100 GeV (the constrainer's loss is in GeV), each layer's
-grid follows the shower axis, cells below a threshold are set to zero in the exported graph, and showers may be mirrored
-at random along the magnetic field in training.
+grid follows the shower axis, cells below a threshold are set to zero in the exported graph.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from ddcalogen.training.grid_networks import (
     cut_and_convert,
     dense,
     images_mev,
-    mirrored,
     small_weights,
 )
 from ddcalogen.training.losses import gradient_penalty
@@ -61,7 +59,6 @@ class WganConfig(SystemConfig):
     critic_rate: float = Field(default=1e-5, gt=0)
     constrainer_rate: float = Field(default=1e-5, gt=0)
     constrainer_steps: int = Field(default=150_000, ge=0, description="steps until the constrainer is frozen")
-    mirror: bool = Field(default=True, description="mirror showers along the magnetic field at random")
     threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
 
 
@@ -159,8 +156,6 @@ class Wgan(System[WganConfig]):
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         c = self.config
-        if c.mirror:
-            batch = mirrored(batch)
         real, energy = images_mev(batch), batch["energy"]
         with torch.no_grad():
             made = self.generator(energy, torch.randn(len(real), c.noise, device=real.device))

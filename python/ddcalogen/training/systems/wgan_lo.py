@@ -15,7 +15,7 @@ constrains it in the same way (the angular constrainer of the later work of the 
 
 Differs from the source: readout cells of 30 mm centred on the shower axis (source: 30.5 mm, crop off centre); energies
 enter networks in units of 100 GeV; the gradient is not propagated through the latent step; cells below a threshold are
-set to zero in the exported graph; showers may be mirrored at random along the magnetic field in training.
+set to zero in the exported graph.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from ddcalogen.training.grid_networks import (
     VolumeStack,
     cut_and_convert,
     images_mev,
-    mirrored,
     small_weights,
 )
 from ddcalogen.training.losses import gradient_penalty
@@ -67,7 +66,6 @@ class WganLoConfig(SystemConfig):
     latent_norm: float = Field(default=1000.0, gt=0)
     angular: bool = Field(default=False, description="tell the networks the direction and constrain it")
     angular_kappa: float = Field(default=1.0, ge=0, description="weight of the angular constrainer")
-    mirror: bool = Field(default=True, description="mirror showers along the magnetic field at random")
     threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
 
 
@@ -234,8 +232,6 @@ class WganLo(System[WganLoConfig]):
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         c = self.config
-        if c.mirror:
-            batch = mirrored(batch)
         real = images_mev(batch)
         condition = _condition(batch["energy"], batch["direction"], c.angular)
         if step.stage == "regressor":

@@ -188,7 +188,7 @@ class ShowersFromFile(Generator):
         from ddcalogen.training.data import ShowerFile
 
         super().__init__(model, geometry, **options)
-        self._file = ShowerFile(showers)
+        self._file = ShowerFile(showers, self.card.calorimeter.name.lower())
         self.used = 0
 
     def simulate(self, particles: IncidentParticles) -> Showers:

@@ -31,7 +31,7 @@ group.command("join")(join)
 @group.command("info")
 def info(
     files: Annotated[list[Path], typer.Argument(help="Slab or showerdata files.", show_default=False)],
-    calorimeter: Annotated[str, typer.Option(help="Group of slab files: ecal or hcal.")] = "ecal",
+    calorimeter: Annotated[str, typer.Option(help="Group of slab files: ecal, hcal, or ecal+hcal for both.")] = "ecal",
 ) -> None:
     """What is in shower files: particles, energies, angles, points, splits."""
     from ddcalogen.training.data import SPLITS, ShowerFile

@@ -30,7 +30,7 @@ class DataConfig(_Section):
     """Which showers, and how many at once."""
 
     name: str = Field(default="showers", min_length=1, description="name of the data set, for the card")
-    calorimeter: Literal["ECAL", "HCAL"] = "ECAL"
+    calorimeter: Literal["ECAL", "HCAL", "ECAL+HCAL"] = "ECAL"
     pdg: tuple[int, ...] = Field(default=(22,), min_length=1)
     energy_gev: tuple[float, float] = (0.5, 130.0)
     theta_deg: tuple[float, float] = (0.0, 60.0)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ddcalogen.card import Dataset, DatasetFile
 from ddcalogen.errors import InputError
+from ddcalogen.training.stacks import find_stack
 
 __all__ = [
     "SPLITS",
@@ -58,7 +59,8 @@ class Showers:
     x_mm, y_mm, layer, point_energy_gev
         Points: float32 [P], float32 [P], int16 [P], float32 [P].
     pitch_mm, grid_rotation_rad
-        Grid on which the points were merged, turned against the shower frame; pitch 0 when the points are on no grid.
+        Grid on which the points were merged, turned against the shower frame; pitch 0 when the points are on no grid,
+        float64 [layers] where it is not the same in all layers.
     """
 
     energy_gev: Floats
@@ -69,7 +71,7 @@ class Showers:
     y_mm: Floats
     layer: NDArray[np.int16]
     point_energy_gev: Floats
-    pitch_mm: float = 0.0
+    pitch_mm: float | NDArray[np.float64] = 0.0
     grid_rotation_rad: float = 0.0
 
     def __len__(self) -> int:
@@ -79,6 +81,33 @@ class Showers:
     def shower_of_point(self) -> NDArray[np.int64]:
         """Index of the shower each point belongs to, int64 [P]."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    @property
+    def point_pitch_mm(self) -> NDArray[np.float64]:
+        """Pitch of the merging grid at each point, float64 [P]; 0 where there is none."""
+        pitch = np.asarray(self.pitch_mm, np.float64)
+        return pitch[self.layer] if pitch.ndim else np.full(len(self.layer), float(pitch))
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether points lie on a merging grid."""
+        return bool(np.any(self.pitch_mm))
+
+    def of_layers(self, layers: slice) -> Showers:
+        """Return the same showers with the points of some layers only; these are then counted from 0."""
+        keep = (self.layer >= layers.start) & (self.layer < layers.stop)
+        counts = np.bincount(self.shower_of_point[keep], minlength=len(self))
+        pitch = np.asarray(self.pitch_mm, np.float64)
+        mine = pitch[layers] if pitch.ndim else pitch
+        return dataclasses.replace(
+            self,
+            offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            x_mm=self.x_mm[keep],
+            y_mm=self.y_mm[keep],
+            layer=self.layer[keep] - np.int16(layers.start),
+            point_energy_gev=self.point_energy_gev[keep],
+            pitch_mm=mine if mine.ndim and np.ptp(mine) else float(mine.flat[0]),
+        )
 
     def layer_energy_gev(self, layers: int) -> NDArray[np.float64]:
         """Visible energy per layer, float64 [N, layers], GeV."""
@@ -115,11 +144,12 @@ class Showers:
         """
         if not parts:
             raise InputError("no showers to join")
-        grids = np.array([(p.pitch_mm, p.grid_rotation_rad) for p in parts])
-        if not np.allclose(grids, grids[0], rtol=_GRID_TOLERANCE, atol=0.0):
+        grids = [np.append(p.pitch_mm, p.grid_rotation_rad) for p in parts]
+        if not all(len(g) == len(grids[0]) and np.allclose(g, grids[0], rtol=_GRID_TOLERANCE, atol=0.0) for g in grids):
+            said = (f"{'/'.join(map(str, np.unique(g[:-1])))} mm at {g[-1]} rad" for g in grids)
             raise InputError(
                 "showers on different grids cannot be joined",
-                found=", ".join(f"{p.pitch_mm} mm at {p.grid_rotation_rad} rad" for p in parts),
+                found=", ".join(dict.fromkeys(said)),
                 remedy="Use files made with the same grid.",
             )
         counts = np.concatenate([np.diff(p.offsets) for p in parts])
@@ -165,6 +195,37 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """A group of a slab file; its layers begin at `first` in the stack and are at most `layers`, if that is known."""
+
+    name: str
+    first: int
+    layers: int | None
+    offsets: NDArray[np.int64]
+    pitch_mm: float
+    rotation_rad: float
+
+    def read(self, file: h5py.File, start: int, stop: int) -> tuple[NDArray[Any], ...]:
+        """Shower (from 0), x, y, layer and energy (GeV) of the points of showers start..stop-1."""
+        group = file[self.name]
+        points = slice(int(self.offsets[start]), int(self.offsets[stop]))
+        u, v = (group[k][points].astype(np.float64) * self.pitch_mm for k in ("ix", "iy"))
+        cos, sin = np.cos(self.rotation_rad), np.sin(self.rotation_rad)
+        layer = group["layer"][points].astype(np.int64)
+        if self.layers is not None and len(layer) and layer.max() >= self.layers:
+            raise InputError(
+                f"a layer of the group '{self.name}' is not in the calorimeter",
+                found=f"layer {layer.max()} in {file.filename}",
+                expected=f"0..{self.layers - 1}",
+            )
+        row = np.repeat(np.arange(stop - start), np.diff(self.offsets[start : stop + 1]))
+        energy = group["energy_mev"][points].astype(np.float32) * np.float32(1e-3)
+        if not len(row) == len(u) == len(v) == len(layer) == len(energy):
+            raise InputError("the points of the shower file are damaged", found=f"{file.filename}, '{self.name}'")
+        return row, u * cos - v * sin, u * sin + v * cos, layer + self.first, energy
+
+
 class ShowerFile:
     """A shower file of either layout; the incident particles are in memory, points are read when asked for.
 
@@ -173,10 +234,12 @@ class ShowerFile:
     path
         Packed slab file or ``showerdata`` file.
     calorimeter
-        Group of a slab file, "ecal" or "hcal".
+        Group of a slab file, "ecal" or "hcal"; "ecal+hcal": both, one behind the other (`ddcalogen.training.stacks`).
 
     Raises
     ------
+    ConfigurationError
+        Several groups are asked for that make up no known calorimeter.
     InputError
         The file cannot be read, is of neither layout, or holds values that make no sense.
     """
@@ -184,22 +247,34 @@ class ShowerFile:
     def __init__(self, path: str | os.PathLike[str], calorimeter: str = "ecal") -> None:
         self.path = Path(path)
         self.calorimeter = calorimeter
+        names = calorimeter.split("+")
+        parts = find_stack(calorimeter.upper()).parts if len(names) > 1 else {}
+        self._groups: list[_Group] = []
         try:
             with h5py.File(self.path) as file:
                 if "showers" in file:
                     self.layout: Literal["slab", "showerdata"] = "showerdata"
                     energy, direction, pdg = file["energies"][:, 0], file["directions"][:], file["pdg"][:]
-                elif calorimeter in file and "incident_energy_gev" in file:
+                elif all(name in file for name in names) and "incident_energy_gev" in file:
                     self.layout = "slab"
                     energy, direction, pdg = file["incident_energy_gev"][:], file["direction"][:], file["pdg"][:]
-                    self._offsets: NDArray[np.int64] = file[calorimeter]["offsets"][:].astype(np.int64)
-                    self._pitch_mm = float(file[calorimeter].attrs["pitch_mm"])
-                    self._rotation_rad = float(file[calorimeter].attrs["grid_rotation_rad"])
+                    for name in names:
+                        layers, group = parts.get(name), file[name]
+                        self._groups.append(
+                            _Group(
+                                name,
+                                layers.start if layers else 0,
+                                layers.stop - layers.start if layers else None,
+                                group["offsets"][:].astype(np.int64),
+                                float(group.attrs["pitch_mm"]),
+                                float(group.attrs["grid_rotation_rad"]),
+                            )
+                        )
                 else:
                     raise InputError(
                         "the file is of no known shower layout",
                         found=f"{self.path} with {', '.join(file) or 'nothing in it'}",
-                        expected=f"a showerdata file, or a slab file with a group '{calorimeter}'",
+                        expected=f"a showerdata file, or a slab file with {' and '.join(repr(n) for n in names)}",
                     )
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise InputError("the shower file cannot be read", found=f"{self.path}: {error}") from error
@@ -212,13 +287,24 @@ class ShowerFile:
             self.pdg.shape != (n,)
             or not np.all(np.isfinite(self.energy_gev) & (self.energy_gev > 0))
             or not np.all(np.abs(norm - 1) < 1e-3)
-            or (self.layout == "slab" and (self._offsets.shape != (n + 1,) or np.any(np.diff(self._offsets) < 0)))
+            or any(g.offsets.shape != (n + 1,) or np.any(np.diff(g.offsets) < 0) for g in self._groups)
         ):
             raise InputError(
                 "the incident particles of the shower file make no sense",
                 found=f"{self.path} with {n} showers",
                 expected="positive energies, unit directions, one PDG code each, increasing offsets",
             )
+        self._pitch_mm: float | NDArray[np.float64] = self._groups[0].pitch_mm if self._groups else 0.0
+        if len(self._groups) > 1:
+            layers_of_each = [group.layers or 0 for group in self._groups]
+            self._pitch_mm = np.repeat([group.pitch_mm for group in self._groups], layers_of_each)
+            turns = [group.rotation_rad for group in self._groups]
+            if not np.allclose(turns, turns[0], rtol=_GRID_TOLERANCE, atol=0.0):
+                raise InputError(
+                    "the grids of the calorimeters are turned differently",
+                    found=f"{self.path}: {', '.join(map(str, turns))} rad",
+                    expected="the same angle in all groups",
+                )
 
     def __len__(self) -> int:
         return len(self.energy_gev)
@@ -236,27 +322,24 @@ class ShowerFile:
         InputError
             The points cannot be read or are damaged.
         """
-        head = slice(start, stop)
+        head, grid = slice(start, stop), (self._pitch_mm, self._groups[0].rotation_rad if self._groups else 0.0)
         try:
             with h5py.File(self.path) as file:
                 if self.layout == "slab":
-                    group = file[self.calorimeter]
-                    offsets = self._offsets[start : stop + 1]
-                    points = slice(int(offsets[0]), int(offsets[-1]))
-                    u, v = (group[k][points].astype(np.float64) * self._pitch_mm for k in ("ix", "iy"))
-                    cos, sin = np.cos(self._rotation_rad), np.sin(self._rotation_rad)
-                    x, y, layer = u * cos - v * sin, u * sin + v * cos, group["layer"][points]
-                    energy = group["energy_mev"][points].astype(np.float32) * np.float32(1e-3)
-                    grid = (self._pitch_mm, self._rotation_rad)
+                    tables = [group.read(file, start, stop) for group in self._groups]
+                    row, x, y, layer, energy = (np.concatenate(columns) for columns in zip(*tables, strict=True))
+                    if len(tables) > 1:  # each shower's points of all calorimeters together
+                        order = np.argsort(row, kind="stable")
+                        row, x, y, layer, energy = row[order], x[order], y[order], layer[order], energy[order]
+                    offsets = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=stop - start))))
                 else:
                     table = [row.reshape(-1, int(file["shape"][-1])) for row in file["showers"][head]]
                     offsets = np.concatenate(([0], np.cumsum([len(row) for row in table])))
                     flat = np.concatenate(table) if table else np.zeros((0, 4), np.float32)
                     x, y, layer, energy = flat[:, 0], flat[:, 1], flat[:, 2], flat[:, 3]
-                    grid = (0.0, 0.0)
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise InputError("the points of the shower file cannot be read", found=f"{self.path}: {error}") from error
-        if not (len(x) == len(energy) == offsets[-1] - offsets[0]) or not np.all(np.isfinite(energy)):
+        if not np.all(np.isfinite(energy)):
             raise InputError("the points of the shower file are damaged", found=f"{self.path}, showers {start}..{stop}")
         return Showers(
             self.energy_gev[head],

@@ -372,7 +372,7 @@ def _selection_figures(checkpoint: Checkpoint) -> tuple[Figure, ...]:
         return ()
     return (
         Figure(
-            name="W1 × 100, mean of eight observables on the validation split",
+            name="W1 × 100, mean of the observables on the validation split",
             value=value,
             conditions=f"chosen among the checks of the training, {checkpoint.config.training.validation_showers} "
             "showers at most",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ddcalogen.training.data import Showers
 from ddcalogen.training.stacks import Stack
@@ -12,6 +13,8 @@ from ddcalogen.validation.metrics import wasserstein
 from ddcalogen.validation.observables import make_cells, measure
 
 __all__ = ["OBSERVABLES", "fidelity"]
+
+Doubles = NDArray[np.float64]
 
 OBSERVABLES = (
     "response",
@@ -29,26 +32,44 @@ OBSERVABLES = (
 def fidelity(made: Showers, truth: Showers, stack: Stack, *, seed: int = 0) -> dict[str, float]:
     """Return 100 x W1 of each observable (standardised by the truth) and ``fidelity``, their mean: less is better.
 
+    Of several calorimeters in a row each is measured in its own cells, and how they share the energy in both together.
+
     Parameters
     ----------
     made, truth
         Showers of the same incident particles.
     """
-    calorimeter = stack.name.lower().split("+")[0]
-    columns = []
-    for number, showers in enumerate((made, truth)):
-        cells = make_cells(
-            showers,
-            np.array(stack.layer_depth_mm),
-            cell_mm=stack.cell_mm[0],
-            rotation_rad=showers.grid_rotation_rad,
-            rng=np.random.default_rng(seed + number),
-        )
-        scalars = measure(showers, cells, cell_mm=stack.cell_mm[0], calorimeter=calorimeter).scalars
-        # per incident energy, so that the distance is not that of the energies drawn
-        columns.append({n: scalars[n] / (showers.energy_gev if n == "hits" else 1.0) for n in OBSERVABLES})
-    result = {}
-    for name in OBSERVABLES:
-        result[f"w1_{name}"] = wasserstein(columns[0][name], columns[1][name])
+    parts = stack.parts
+    result: dict[str, float] = {}
+    for calorimeter, layers in parts.items():
+        columns = [_measure(s, stack, calorimeter, layers, seed + n) for n, s in enumerate((made, truth))]
+        prefix = f"w1_{calorimeter}_" if len(parts) > 1 else "w1_"
+        result |= {f"{prefix}{name}": wasserstein(columns[0][name], columns[1][name]) for name in OBSERVABLES}
+    if len(parts) > 1:
+        sums = [_whole(showers, stack) for showers in (made, truth)]
+        result |= {f"w1_{name}": wasserstein(sums[0][name], sums[1][name]) for name in sums[0]}
     result["fidelity"] = float(np.mean(list(result.values())))
     return result
+
+
+def _measure(showers: Showers, stack: Stack, calorimeter: str, layers: slice, seed: int) -> dict[str, Doubles]:
+    cell_mm = stack.cell_mm[layers.start]
+    mine = showers.of_layers(layers) if len(stack.parts) > 1 else showers
+    cells = make_cells(
+        mine,
+        np.array(stack.layer_depth_mm[layers]),
+        cell_mm=cell_mm,
+        rotation_rad=showers.grid_rotation_rad,
+        rng=np.random.default_rng(seed),
+    )
+    scalars = measure(mine, cells, cell_mm=cell_mm, calorimeter=calorimeter).scalars
+    # per incident energy, so that the distance is not that of the energies drawn
+    return {n: scalars[n] / (showers.energy_gev if n == "hits" else 1.0) for n in OBSERVABLES}
+
+
+def _whole(showers: Showers, stack: Stack) -> dict[str, Doubles]:
+    """Visible per incident energy, and mean depth in mm, of all calorimeters together."""
+    energy = showers.layer_energy_gev(stack.layers)
+    visible = energy.sum(axis=1)
+    depth = energy @ np.array(stack.layer_depth_mm) / np.maximum(visible, 1e-12)
+    return {"response": visible / showers.energy_gev, "cog_depth_mm": depth}

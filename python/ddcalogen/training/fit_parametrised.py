@@ -186,7 +186,7 @@ def fit_radial(
     near = np.flatnonzero((cos > math.cos(math.radians(12.0)))[row] & (gev > 0))
     near = near[torch.randperm(len(near))[:points].numpy()]
     tangent = train.direction[:, :2].astype(np.float64) / cos[:, None]
-    half = 0.5 * (train.pitch_mm or 1.0)
+    half = 0.5 * np.where(train.on_grid, train.point_pitch_mm[near], 1.0)[:, None]
     jitter = (torch.rand(len(near), 2, dtype=torch.float64).numpy() * 2 - 1) * half  # points lie on sub-cell centres
     dx = train.x_mm[near] - depth_mm[layer[near]] * tangent[row[near], 0] + jitter[:, 0]
     dy = train.y_mm[near] - depth_mm[layer[near]] * tangent[row[near], 1] + jitter[:, 1]
@@ -245,7 +245,7 @@ def fit_moments(model: ParametrisedShower, train: Showers, *, seed: int = 0, rep
     cos, energy = train.direction[:, 2], train.energy_gev
 
     def observe(showers: Showers) -> dict[str, NDArray[np.float64]]:
-        rotation = showers.grid_rotation_rad if showers.pitch_mm else GRID_ROTATION_RAD
+        rotation = showers.grid_rotation_rad if showers.on_grid else GRID_ROTATION_RAD
         cells = make_cells(showers, depth, cell_mm=CELL_MM, rotation_rad=rotation, rng=rng)
         return measure(showers, cells, cell_mm=CELL_MM).scalars
 

@@ -73,10 +73,9 @@ def axis_drift_mm(showers: Showers, stack: Stack) -> tuple[Doubles, Doubles]:
 def _spread(showers: Showers, rng: np.random.Generator) -> tuple[Doubles, Doubles]:
     """x and y of the points, each at a random place in its merging cell, mm."""
     x, y = showers.x_mm.astype(np.float64), showers.y_mm.astype(np.float64)
-    pitch = np.broadcast_to(np.asarray(showers.pitch_mm, np.float64), (max(1, np.size(showers.pitch_mm)),))
-    if not pitch.any():
+    if not showers.on_grid:
         return x, y
-    width = pitch[showers.layer] if len(pitch) > 1 else pitch[0]
+    width = showers.point_pitch_mm
     u, v = (rng.uniform(-0.5, 0.5, len(x)) * width for _ in range(2))
     cos, sin = np.cos(showers.grid_rotation_rad), np.sin(showers.grid_rotation_rad)
     return x + u * cos - v * sin, y + u * sin + v * cos
@@ -165,8 +164,7 @@ def cluster(
         x, y = x - drift_x, y - drift_y
     row, layer = showers.shower_of_point, showers.layer.astype(np.int64)
     width = pitch_mm[layer]
-    merged_on = np.asarray(showers.pitch_mm, np.float64)
-    done = width <= (merged_on[layer] if merged_on.ndim else float(merged_on)) + 1e-6
+    done = width <= showers.point_pitch_mm + 1e-6
     safe = np.where(done, 1.0, width)
     shift = rng.uniform(0.0, 1.0, (len(showers), 2))
     reach = 1 << 13

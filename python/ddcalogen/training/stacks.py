@@ -11,8 +11,11 @@ from ddcalogen.errors import ConfigurationError
 
 __all__ = ["ILD_ECAL_LAYER_DEPTH_MM", "STACKS", "Stack", "find_stack"]
 
+_ECAL_FACE_MM, _HCAL_FACE_MM = 1804.8, 2058.0
+"""Radius of the front faces in the ILD barrel, mm."""
+
 ILD_ECAL_LAYER_DEPTH_MM = tuple(
-    round(lower + 0.2625 - 1804.8, 4)
+    round(lower + 0.2625 - _ECAL_FACE_MM, 4)
     for lower in (
         *(1811.340, 1814.465, 1823.810, 1826.935, 1836.280, 1839.405, 1848.750, 1851.875, 1861.220, 1864.345),
         *(1873.690, 1876.815, 1886.160, 1889.285, 1898.630, 1901.755, 1911.100, 1914.225, 1923.570, 1926.695),
@@ -54,6 +57,16 @@ class Stack:
         """Number of layers."""
         return len(self.layer_depth_mm)
 
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Layers of each calorimeter of the stack, by the names of groups in slab files ("ecal", "hcal")."""
+        parts, first = {}, 0
+        for name in self.name.split("+"):
+            layers = self.layers if name == self.name else STACKS[name].layers
+            parts[name.lower()] = slice(first, first + layers)
+            first += layers
+        return parts
+
     def calorimeter(self) -> Calorimeter:
         """Description for a model card; of two calorimeters in a row, the cells are those of the first."""
         return Calorimeter(
@@ -64,17 +77,29 @@ class Stack:
         )
 
 
-_ECAL = ((5.088333,) * 30, (1e-4,) * 30)
-_HCAL = ((30.0,) * 48, (2.5e-4,) * 48)
+def _hcal_depth_mm(face_mm: float) -> tuple[float, ...]:
+    return tuple(round(radius - face_mm, 4) for radius in _HCAL_LAYER_RADIUS_MM)
+
+
+_ECAL_CELL_MM, _HCAL_CELL_MM = (5.088333,) * 30, (30.0,) * 48
+_ECAL_CUT_GEV, _HCAL_CUT_GEV = (1e-4,) * 30, (2.5e-4,) * 48
+_ILD = "ILD_l5_o1_v02"
 
 STACKS: dict[str, Stack] = {
     s.name: s
     for s in (
-        Stack("ECAL", "ILD_l5_o1_v02", ILD_ECAL_LAYER_DEPTH_MM, *_ECAL),
-        Stack("HCAL", "ILD_l5_o1_v02", tuple(round(r - 2058.0, 4) for r in _HCAL_LAYER_RADIUS_MM), *_HCAL),
+        Stack("ECAL", _ILD, ILD_ECAL_LAYER_DEPTH_MM, _ECAL_CELL_MM, _ECAL_CUT_GEV),
+        Stack("HCAL", _ILD, _hcal_depth_mm(_HCAL_FACE_MM), _HCAL_CELL_MM, _HCAL_CUT_GEV),
+        Stack(
+            "ECAL+HCAL",
+            _ILD,
+            ILD_ECAL_LAYER_DEPTH_MM + _hcal_depth_mm(_ECAL_FACE_MM),
+            _ECAL_CELL_MM + _HCAL_CELL_MM,
+            _ECAL_CUT_GEV + _HCAL_CUT_GEV,
+        ),
     )
 }
-"""Stacks by name, those of ILD."""
+"""Stacks by name, those of ILD; "ECAL+HCAL" are both behind the face of the ECAL."""
 
 
 def find_stack(name: str) -> Stack:

@@ -60,10 +60,10 @@ class ShowerStream:
 
     Parameters
     ----------
-    paths, calorimeter
-        Shower files, and the group of slab files ("ecal" or "hcal").
+    paths
+        Shower files.
     stack
-        Layers of the calorimeter.
+        The calorimeter; of slab files its groups are read.
     split
         Which split.
     selection

@@ -16,6 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ddcalogen.errors import InputError
 from ddcalogen.training.data import Showers
 
 __all__ = [
@@ -136,13 +137,24 @@ def make_cells(
     rng
         Shifts the grid at random for each shower; None: a cell border runs through the entry point of every shower
         (through the border of a merging cell next to it).
+
+    Raises
+    ------
+    InputError
+        The layers were merged on different grids.
     """
     n, layers = len(showers), len(depth_mm)
     row, layer = showers.shower_of_point, showers.layer.astype(np.int64)
     cos, sin = np.cos(rotation_rad), np.sin(rotation_rad)
     u = showers.x_mm * cos + showers.y_mm * sin
     v = -showers.x_mm * sin + showers.y_mm * cos
-    pitch = showers.pitch_mm
+    if np.ndim(showers.pitch_mm):
+        raise InputError(
+            "layers merged on different grids do not make cells of one size",
+            found=f"pitches {', '.join(f'{p:.4g} mm' for p in np.unique(showers.pitch_mm))}",
+            remedy="Take the layers of one calorimeter (Showers.of_layers).",
+        )
+    pitch = float(showers.pitch_mm)
     if pitch:  # the centres of merging cells lie on multiples of the pitch
         steps = round(cell_mm / pitch)
         shift = (np.zeros((n, 2)) if rng is None else rng.integers(0, steps, (n, 2)).astype(float)) * pitch - pitch / 2

@@ -359,9 +359,9 @@ def spots_of(showers: Showers) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 def spread_points(showers: Showers, rng: np.random.Generator) -> Showers:
     """Points anywhere in their merging cell, so that real cell borders cut merging cells as they should."""
-    if not showers.pitch_mm:
+    if not showers.on_grid:
         return showers
-    u, v = rng.uniform(-0.5, 0.5, (2, len(showers.x_mm))) * showers.pitch_mm
+    u, v = rng.uniform(-0.5, 0.5, (2, len(showers.x_mm))) * showers.point_pitch_mm
     cos, sin = np.cos(showers.grid_rotation_rad), np.sin(showers.grid_rotation_rad)
     return dataclasses.replace(
         showers,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ddcalogen.training.data import Showers
 from ddcalogen.training.stacks import Stack
 from ddcalogen.validation.metrics import wasserstein
-from ddcalogen.validation.observables import make_cells, measure
+from ddcalogen.validation.observables import Readout, measure, readout_cells
 
 __all__ = ["OBSERVABLES", "fidelity"]
 
@@ -55,14 +55,10 @@ def fidelity(made: Showers, truth: Showers, stack: Stack, *, seed: int = 0) -> d
 def _measure(showers: Showers, stack: Stack, calorimeter: str, layers: slice, seed: int) -> dict[str, Doubles]:
     cell_mm = stack.cell_mm[layers.start]
     mine = showers.of_layers(layers) if len(stack.parts) > 1 else showers
-    cells = make_cells(
-        mine,
-        np.array(stack.layer_depth_mm[layers]),
-        cell_mm=cell_mm,
-        rotation_rad=showers.grid_rotation_rad,
-        rng=np.random.default_rng(seed),
-    )
-    scalars = measure(mine, cells, cell_mm=cell_mm, calorimeter=calorimeter).scalars
+    readout = Readout.single(calorimeter, stack.layer_depth_mm[layers], cell_mm)
+    rng = np.random.default_rng(seed)
+    cells = readout_cells(mine, readout, rotation_rad=showers.grid_rotation_rad, rng=rng)
+    scalars = measure(mine, cells, readout).scalars
     # per incident energy, so that the distance is not that of the energies drawn
     return {n: scalars[n] / (showers.energy_gev if n == "hits" else 1.0) for n in OBSERVABLES}
 

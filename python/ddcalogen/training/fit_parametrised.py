@@ -33,7 +33,7 @@ from ddcalogen.training.parametrised_shower import (
 )
 from ddcalogen.training.sampler import draw_noise, incident, simulated_showers
 from ddcalogen.training.stacks import ILD_ECAL_LAYER_DEPTH_MM
-from ddcalogen.validation.observables import CELL_MM, GRID_ROTATION_RAD, make_cells, measure
+from ddcalogen.validation.observables import CELL_MM, GRID_ROTATION_RAD, Readout, make_cells, measure
 
 __all__ = [
     "fit_longitudinal",
@@ -247,7 +247,7 @@ def fit_moments(model: ParametrisedShower, train: Showers, *, seed: int = 0, rep
     def observe(showers: Showers) -> dict[str, NDArray[np.float64]]:
         rotation = showers.grid_rotation_rad if showers.on_grid else GRID_ROTATION_RAD
         cells = make_cells(showers, depth, cell_mm=CELL_MM, rotation_rad=rotation, rng=rng)
-        return measure(showers, cells, cell_mm=CELL_MM).scalars
+        return measure(showers, cells, Readout.single("ecal", depth, CELL_MM)).scalars
 
     def remake(truth: Showers) -> dict[str, NDArray[np.float64]]:
         return observe(simulate_showers(model, truth, torch.Generator().manual_seed(seed)))

@@ -18,14 +18,15 @@ import torch
 from numpy.typing import NDArray
 
 from ddcalogen.validation.metrics import Value
-from ddcalogen.validation.observables import Cells, Observables
+from ddcalogen.validation.observables import Cells, Observables, Readout
 
 __all__ = [
-    "IMAGE_SHAPE",
+    "IMAGE_PIXELS",
     "Separation",
     "area_under_curve",
     "caloclouds_features",
     "convl2l_features",
+    "hadron_features",
     "physics_features",
     "separate_features",
     "separate_images",
@@ -35,8 +36,9 @@ __all__ = [
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-IMAGE_SHAPE = (30, 18, 18)
-"""Layers and cells along and across the axis that the low-level classifier sees (±46 mm with ILD's cells)."""
+IMAGE_PIXELS = 18
+"""Pixels along and across the axis that the low-level classifier sees, as wide as a bin of the radial profile: ±46 mm
+in ILD's ECAL, ±92 mm there before an HCAL, ±270 mm in the HCAL."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,17 +69,39 @@ def caloclouds_features(o: Observables, reference: Observables) -> Doubles:
 
     Three centres of gravity, occupancy, sampling fraction, and the energy in 10 longitudinal and 10 radial bins that
     hold about the same energy in the reference (whole layers and rings, so that bins may stay empty), per visible
-    energy.
+    energy. The rings of several calorimeters follow each other, and energies are calibrated.
     """
     s = o.scalars
     visible = np.where(s["visible_gev"] > 0, s["visible_gev"], 1.0)[:, None]
     columns = [s[name] for name in ("cog_along_mm", "cog_across_mm", "cog_layer", "hits", "response")]
     parts = []
-    for mine, theirs in ((o.layer_gev, reference.layer_gev), (o.radial_gev, reference.radial_gev)):
+    for mine, theirs in (
+        (o.layer_gev * o.weights, reference.layer_gev * reference.weights),
+        (_rings(o), _rings(reference)),
+    ):
         to_bin = np.zeros((mine.shape[1], 10))
         to_bin[np.arange(mine.shape[1]), _equal_bins(theirs.sum(axis=0), 10)] = 1.0
         parts.append(mine @ to_bin / visible)
     return np.concatenate([np.stack(columns, axis=1), *parts], axis=1)
+
+
+def _rings(o: Observables) -> Doubles:
+    """Energy in the rings of all parts, float64 [N, parts x 24], calibrated by the mean constant of each part."""
+    scale = []
+    for part in o.readout.parts:
+        seen = o.layer_gev[:, part.layers].sum(axis=0)
+        total = seen.sum()
+        scale.append(float(seen @ o.weights[part.layers] / total) if total > 0 else 1.0)
+    rings: Doubles = (o.radial_gev * np.array(scale)[:, None]).reshape(len(o), -1)
+    return rings
+
+
+def hadron_features(o: Observables, reference: Observables) -> Doubles:
+    """Return the 25 features of CaloClouds II and what tells hadrons: where the shower starts, its centre behind that,
+    width in depth, leakage, and the sharing between ECAL and HCAL where there are both. float64 [N, 29 or 30]."""
+    names = ("start_layer", "depth_from_start", "rms_layer", "last_layers", "ecal_fraction")
+    columns = [o.scalars[name] for name in names if name in o.scalars]
+    return np.concatenate([caloclouds_features(o, reference), np.stack(columns, axis=1)], axis=1)
 
 
 def convl2l_features(o: Observables) -> Doubles:
@@ -93,23 +117,26 @@ def convl2l_features(o: Observables) -> Doubles:
 
 
 def physics_features(o: Observables) -> Doubles:
-    """Return the features of FPD and KPD: incident energy and all observables of a shower, float64 [N, 19]."""
+    """Return the features of FPD and KPD: incident energy and all observables of a shower, float64 [N, 19 to 22]."""
     return np.stack([o.energy_gev, *o.scalars.values()], axis=1)
 
 
-def shower_images(cells: Cells, *, cell_mm: float, threshold_gev: float) -> Floats:
-    """Return cells above threshold around the axis as images, float32 [N, 30, 18, 18]: log10(1 + E / threshold).
+def shower_images(cells: Cells, readout: Readout) -> Floats:
+    """Return cells above threshold around the axis as images, float32 [N, layers, 18, 18]: log10(1 + E / threshold).
 
-    A cell goes to the pixel that holds its centre; layers beyond the 30th and cells outside the window are left out.
+    A cell goes to the pixel that holds its centre; cells outside the window are left out.
     """
-    hit = cells.above(threshold_gev)
-    layers, nx, ny = IMAGE_SHAPE
-    ix = np.floor(hit.along_mm / cell_mm).astype(np.int64) + nx // 2
-    iy = np.floor(hit.across_mm / cell_mm).astype(np.int64) + ny // 2
-    keep = (hit.layer < layers) & (ix >= 0) & (ix < nx) & (iy >= 0) & (iy < ny)
-    pixel = ((hit.shower * layers + hit.layer) * nx + ix) * ny + iy
-    energy = np.bincount(pixel[keep], hit.energy_gev[keep], cells.showers * layers * nx * ny)
-    return np.log10(1.0 + energy / threshold_gev).astype(np.float32).reshape(cells.showers, *IMAGE_SHAPE)
+    threshold = readout.of_layers([p.threshold_gev for p in readout.parts])
+    hit = cells.above(threshold)
+    layers, n = readout.layers, IMAGE_PIXELS
+    width = readout.of_layers([p.ring_mm for p in readout.parts])[hit.layer]
+    ix = np.floor(hit.along_mm / width).astype(np.int64) + n // 2
+    iy = np.floor(hit.across_mm / width).astype(np.int64) + n // 2
+    keep = (ix >= 0) & (ix < n) & (iy >= 0) & (iy < n)
+    pixel = ((hit.shower * layers + hit.layer) * n + ix) * n + iy
+    energy = np.bincount(pixel[keep], (hit.energy_gev / threshold[hit.layer])[keep], cells.showers * layers * n * n)
+    images: Floats = np.log10(1.0 + energy).astype(np.float32).reshape(cells.showers, layers, n, n)
+    return images
 
 
 # ---------------------------------------------------------------------------------------------------- training
@@ -284,7 +311,7 @@ def separate_features(
 class _ImageNetwork(torch.nn.Module):
     """Four 3-D convolutions of 16 filters; the incident energy joins before the dense layers 128-64-32-1."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int) -> None:
         super().__init__()
         steps = ((1, 2, 2, 2), (16, 2, 1, 1), (16, 1, 2, 2), (16, 2, 1, 1))
         parts: list[torch.nn.Module] = []
@@ -292,7 +319,7 @@ class _ImageNetwork(torch.nn.Module):
             parts += [torch.nn.Conv3d(channels, 16, 3, (deep, wide, high), 1), torch.nn.LeakyReLU(0.2)]
         self.convolutions = torch.nn.Sequential(*parts, torch.nn.Flatten())
         with torch.no_grad():
-            width = self.convolutions(torch.zeros(1, 1, *IMAGE_SHAPE)).shape[1]
+            width = self.convolutions(torch.zeros(1, 1, layers, IMAGE_PIXELS, IMAGE_PIXELS)).shape[1]
         dense: list[torch.nn.Module] = []
         width += 1
         for next_width in (128, 64, 32):
@@ -320,14 +347,15 @@ def separate_images(
     Parameters
     ----------
     sample, reference
-        (images float32 [N, 30, 18, 18] of `shower_images`, incident energies float64 [N] GeV).
+        (images float32 [N, layers, 18, 18] of `shower_images`, incident energies float64 [N] GeV).
     used_folds
         How many of the five folds are tested, each with a network of its own.
     """
     images = torch.from_numpy(np.concatenate([sample[0], reference[0]]))
     energy = torch.from_numpy(np.log(np.concatenate([sample[1], reference[1]])).astype(np.float32))[:, None] / 3.0
     truth = torch.cat([torch.ones(len(sample[0])), torch.zeros(len(reference[0]))])
+    layers = images.shape[1]
     return _cross_validate(
-        _ImageNetwork, (images, energy), truth, standardise=False, folds=5, used_folds=used_folds, seed=seed, rate=1e-3,
-        batch=64, epochs=epochs, patience=4, progress=progress,
+        lambda: _ImageNetwork(layers), (images, energy), truth, standardise=False, folds=5, used_folds=used_folds,
+        seed=seed, rate=1e-3, batch=64, epochs=epochs, patience=4, progress=progress,
     )  # fmt: skip

@@ -20,6 +20,7 @@ __all__ = [
     "CORRELATED",
     "Value",
     "bootstrap",
+    "calibration_factors",
     "correlation_difference",
     "divergence",
     "frechet_physics_distance",
@@ -90,13 +91,19 @@ def wasserstein(
 
 def _w1_inputs(o: Observables) -> dict[str, tuple[Doubles, Doubles | None]]:
     s = o.scalars
-    layers, rings = np.arange(o.layer_gev.shape[1], dtype=float), np.arange(o.radial_gev.shape[1], dtype=float)
-    return {
+    layers, rings = np.arange(o.layer_gev.shape[1], dtype=float), np.arange(o.radial_gev.shape[2], dtype=float)
+    several = o.readout.combined
+    result: dict[str, tuple[Doubles, Doubles | None]] = {
         "occupancy": (s["hits"], None),
         "sampling fraction": (s["response"], None),
-        "hits": (o.hit_gev, None),
-        "E long": (layers, o.layer_gev.sum(axis=0)),
-        "E rad": (rings, o.radial_gev.sum(axis=0)),
+    }
+    for k, part in enumerate(o.readout.parts):
+        of = f", {part.name.upper()}" if several else ""
+        result[f"hits{of}"] = (o.hit_gev[o.hit_part == k], None)
+        result[f"E rad{of}"] = (rings, o.radial_gev[:, k].sum(axis=0))
+    return {
+        **result,
+        "E long": (layers, o.layer_gev.sum(axis=0) * o.weights),
         "CoG along": (s["cog_along_mm"], None),
         "CoG across": (s["cog_across_mm"], None),
         "CoG depth": (s["cog_layer"], None),
@@ -109,7 +116,8 @@ def wasserstein_set(sample: Observables, reference: Observables, subsets: int = 
     Mean and standard deviation over disjoint subsets, as published, where ten subsets of 50,000 showers were used. The
     value of two equal samples is not zero and falls with the size of a subset, so it only means something beside the
     Geant4-against-Geant4 value of the same sizes. "hits" is the energy of the cells above threshold; "E long" and "E
-    rad" are the energy-weighted distributions of layer and radius.
+    rad" are the energy-weighted distributions of layer and radius. Of several calorimeters each has its own "hits" and
+    "E rad".
     """
     parts: list[dict[str, float]] = []
     for k in range(subsets):
@@ -219,15 +227,17 @@ def relative_width(values: Doubles) -> tuple[Value, Value]:
     return mu, Value(sigma.value / mu.value, sigma.error / mu.value)
 
 
-def mip_peak(o: Observables, rng: np.random.Generator, replicas: int = 100) -> tuple[Value, Value]:
-    """Return position (MeV) and relative width of the single-particle peak in the cell spectrum dN/dE, 0.1 to 1 MeV.
+def mip_peak(o: Observables, rng: np.random.Generator, replicas: int = 100, *, part: int = 0) -> tuple[Value, Value]:
+    """Return position (MeV) and relative width of the single-particle peak in the cell spectrum dN/dE of one part.
 
-    Position: a parabola (in log E) through the three highest bins. Width: between the points at three quarters of the
-    height, divided by the position; half the height is not reached below the peak, where soft energies pile up.
+    It is looked for from the threshold, half its usual place, to ten times that (ECAL: 0.1 to 1 MeV). Position: a
+    parabola (in log E) through the three highest bins. Width: between the points at three quarters of the height,
+    divided by the position; half the height is not reached below the peak, where soft energies pile up.
     """
-    use = np.flatnonzero((SPECTRUM_EDGES_GEV[:-1] >= 0.99e-4) & (SPECTRUM_EDGES_GEV[1:] <= 1.01e-3))
+    low = o.readout.parts[part].threshold_gev
+    use = np.flatnonzero((SPECTRUM_EDGES_GEV[:-1] >= 0.99 * low) & (SPECTRUM_EDGES_GEV[1:] <= 10.1 * low))
     centre = np.log10(np.sqrt(SPECTRUM_EDGES_GEV[use] * SPECTRUM_EDGES_GEV[use + 1]))
-    counts = o.spectrum[:, use] / np.diff(SPECTRUM_EDGES_GEV)[use]
+    counts = o.spectrum[:, part][:, use] / np.diff(SPECTRUM_EDGES_GEV)[use]
 
     def peak(index: NDArray[np.int64]) -> tuple[float, float]:
         h = np.bincount(index, minlength=len(o)).astype(float) @ counts
@@ -257,6 +267,25 @@ def mip_peak(o: Observables, rng: np.random.Generator, replicas: int = 100) -> t
     spread = np.array([peak(rng.integers(0, n, n)) for _ in range(replicas)])
     error = np.std(spread, axis=0, ddof=1)
     return Value(whole[0], float(error[0])), Value(whole[1], float(error[1]))
+
+
+def calibration_factors(visible_gev: Doubles, energy_gev: Doubles) -> Doubles:
+    """Return factors from visible to incident energy, float64 [K].
+
+    Least squares of (E - sum of factor x visible energy)² / E over the showers, then all scaled so that μ90 of the
+    ratio is 1: the least squares alone gives less, as energies fluctuate.
+
+    Parameters
+    ----------
+    visible_gev
+        float64 [N, K], visible energy of each shower in each of K regions.
+    energy_gev
+        float64 [N], incident energies.
+    """
+    root = np.sqrt(energy_gev)
+    factors = np.linalg.lstsq(visible_gev / root[:, None], root, rcond=None)[0]
+    middle = mu90_sigma90(visible_gev @ factors / energy_gev)[0].value
+    return np.asarray(factors / middle if middle > 0 else factors, np.float64)
 
 
 # ------------------------------------------------------------------------------------- FPD and KPD (2211.10295)

@@ -3,8 +3,9 @@
 """Points in the shower frame -> readout cells -> observables of each shower.
 
 Cells are squares in each layer, on a grid that is shifted at random per shower, as the entry points of particles are in
-a detector. Points that were merged on a finer grid (Geant4 files) are never cut by a cell border: the cell grid then
-follows the merging grid. Positions are given relative to where the shower axis meets the layer, `along` and `across`
+a detector. A readout is one calorimeter, or several behind each other, each with cells and thresholds of its own.
+Points that were merged on a finer grid (Geant4 files) are never cut by a cell border: the cell grid then follows the
+merging grid. Positions are given relative to where the shower axis meets the layer, `along` and `across`
 the inclination (the shower frame's x and y for perpendicular showers), so that showers of all angles can be compared.
 """
 
@@ -12,25 +13,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ddcalogen.errors import InputError
+from ddcalogen.card import Calorimeter
+from ddcalogen.errors import ConfigurationError, InputError
 from ddcalogen.training.data import Showers
+from ddcalogen.training.stacks import find_stack
 
 __all__ = [
     "CELL_MM",
     "GRID_ROTATION_RAD",
+    "LAST_LAYERS",
     "RADIAL_BINS",
     "SCALARS",
     "SPECTRUM_EDGES_GEV",
     "START_GEV",
+    "THICK_FROM",
     "THRESHOLD_GEV",
     "Cells",
     "Observables",
+    "Part",
+    "Readout",
     "make_cells",
     "measure",
+    "readout_cells",
+    "readout_of",
 ]
 
 Doubles = NDArray[np.float64]
@@ -44,7 +54,12 @@ THRESHOLD_GEV = {"ecal": 1e-4, "hcal": 2.5e-4}
 START_GEV = {"ecal": 1e-3, "hcal": 2.5e-3}
 """Visible energy in a layer from which a shower counts as started: about five minimum-ionising particles."""
 RADIAL_BINS = 24
-"""Radial profile: bins of one cell width each (2005.05334)."""
+"""Radial profile: bins of one cell width each (2005.05334); two cells in an ECAL before an HCAL, where hadrons are
+wide."""
+LAST_LAYERS = 4
+"""Layers at the back whose energy tells that a shower leaks."""
+THICK_FROM = 20
+"""First ECAL layer behind thick absorbers."""
 SPECTRUM_EDGES_GEV: Doubles = np.logspace(-5.5, 0.0, 111)
 """Edges of the cell energy spectrum, 20 per decade, from below the cut so that the bump of single particles is seen."""
 
@@ -67,8 +82,120 @@ SCALARS: dict[str, tuple[str, str]] = {
     "within_6_cells": ("energy fraction within six cell widths of the axis", ""),
     "cell_mean_gev": ("mean energy of a cell", "GeV"),
     "cell_rms_gev": ("width of the cell energies", "GeV"),
+    "depth_from_start": ("centre of gravity behind the first layer of the shower", "layers"),
+    "last_layers": (f"energy fraction in the last {LAST_LAYERS} layers", ""),
+    "ecal_fraction": ("energy fraction in the ECAL", ""),
 }
-"""Observables of one shower: name -> (what it is, unit)."""
+"""Observables of one shower: name -> (what it is, unit). The last three belong to hadrons, the very last to an ECAL
+before an HCAL; there, visible energies are multiplied by calibration constants before they are added."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Layers of one calorimeter in a readout.
+
+    name: "ecal" or "hcal"; layers: where they are in the readout; cell_mm: side of a cell; ring_mm: width of a bin of
+    the radial profile.
+    """
+
+    name: str
+    layers: slice
+    cell_mm: float
+    ring_mm: float
+
+    @property
+    def threshold_gev(self) -> float:
+        """Cells below are cut."""
+        return THRESHOLD_GEV[self.name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Readout:
+    """Layers and cells of a calorimeter, or of several behind each other.
+
+    depth_mm float64 [layers], depth of the mid-planes behind the face; parts: in order.
+    """
+
+    depth_mm: Doubles
+    parts: tuple[Part, ...]
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return len(self.depth_mm)
+
+    @property
+    def hadronic(self) -> bool:
+        """Whether there is an HCAL: what is measured, and where a shower starts, is that of hadrons."""
+        return any(part.name == "hcal" for part in self.parts)
+
+    @property
+    def combined(self) -> bool:
+        """Whether there are several calorimeters, so that visible energies only add up when weighted."""
+        return len(self.parts) > 1
+
+    def of_layers(self, values: Sequence[float]) -> Doubles:
+        """One value for each part -> float64 [layers]."""
+        result = np.empty(self.layers)
+        for part, value in zip(self.parts, values, strict=True):
+            result[part.layers] = value
+        return result
+
+    @property
+    def scalars(self) -> dict[str, tuple[str, str]]:
+        """Observables of this readout: name -> (what it is, unit)."""
+        extra = {"depth_from_start", "last_layers", "ecal_fraction"}
+        if self.hadronic:
+            extra -= {"depth_from_start", "last_layers"}
+        if not self.combined:
+            return {n: t for n, t in SCALARS.items() if n not in extra}
+        named = {n: t for n, t in SCALARS.items() if n not in extra - {"ecal_fraction"}}
+        return {
+            **named,
+            "visible_gev": ("calibrated energy", "GeV"),
+            "response": ("calibrated / incident energy", ""),
+            "cell_mean_gev": ("mean calibrated energy of a cell", "GeV"),
+            "cell_rms_gev": ("width of the calibrated cell energies", "GeV"),
+        }
+
+    @staticmethod
+    def single(name: str, depth_mm: Sequence[float] | Doubles, cell_mm: float) -> Readout:
+        """Readout of one calorimeter, "ecal" or "hcal"."""
+        depth = np.asarray(depth_mm, np.float64)
+        return Readout(depth, (Part(name, slice(0, len(depth)), cell_mm, cell_mm),))
+
+
+def readout_of(calorimeter: Calorimeter) -> Readout:
+    """Return the readout of the calorimeter that a card or a stack describes.
+
+    Raises
+    ------
+    ConfigurationError
+        Its thresholds are not known, or it has not the layers that its name promises.
+    """
+    names = calorimeter.name.lower().split("+")
+    depth = np.array(calorimeter.layer_depth_mm)
+    unknown = [name for name in names if name not in THRESHOLD_GEV]
+    if unknown:
+        raise ConfigurationError(
+            "showers of this calorimeter cannot be measured",
+            found=calorimeter.name,
+            expected=" or ".join(name.upper() for name in THRESHOLD_GEV) + ", or several joined by +",
+        )
+    if len(names) == 1:
+        return Readout.single(names[0], depth, calorimeter.cell_size_mm[0])
+    stack = find_stack(calorimeter.name)
+    if stack.layers != len(depth):
+        raise ConfigurationError(
+            "the calorimeter has not the layers of the known one of its name",
+            found=f"{len(depth)} layers of {calorimeter.name}",
+            expected=str(stack.layers),
+        )
+    parts = []
+    for name, layers in stack.parts.items():
+        cell = stack.cell_mm[layers.start]
+        parts.append(Part(name, layers, cell, 2 * cell if name == "ecal" else cell))
+    return Readout(depth, tuple(parts))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +225,10 @@ class Cells:
     across_mm: Doubles
     of_point: NDArray[np.int64]
 
-    def above(self, threshold_gev: float) -> Cells:
-        """Return the cells above a threshold."""
-        keep = self.energy_gev > threshold_gev
+    def above(self, threshold_gev: float | Doubles) -> Cells:
+        """Return the cells above a threshold, the same in all layers or float64 [layers]."""
+        limit = np.asarray(threshold_gev, np.float64)
+        keep = self.energy_gev > (limit[self.layer] if limit.ndim else limit)
         columns = ("shower", "layer", "energy_gev", "along_mm", "across_mm")
         number = np.concatenate([np.where(keep, np.cumsum(keep) - 1, -1), [-1]])  # the last stands for "cut before"
         return dataclasses.replace(
@@ -180,6 +308,37 @@ def make_cells(
     return Cells(n, layers, shower, cell_layer, energy, dx * e_x + dy * e_y, dy * e_x - dx * e_y, inverse)
 
 
+def readout_cells(
+    showers: Showers, readout: Readout, *, rotation_rad: float = 0.0, rng: np.random.Generator | None = None
+) -> Cells:
+    """Sum points into the cells of a readout; see `make_cells`."""
+    made = []
+    for part in readout.parts:
+        mine = showers.of_layers(part.layers) if readout.combined else showers
+        depth = readout.depth_mm[part.layers]
+        made.append(make_cells(mine, depth, cell_mm=part.cell_mm, rotation_rad=rotation_rad, rng=rng))
+    if len(made) == 1:
+        return made[0]
+    of_point, first = np.empty(len(showers.layer), np.int64), 0
+    for part, cells in zip(readout.parts, made, strict=True):
+        inside = (showers.layer >= part.layers.start) & (showers.layer < part.layers.stop)
+        of_point[inside] = cells.of_point + first
+        first += len(cells.energy_gev)
+    layer = np.concatenate([c.layer + p.layers.start for p, c in zip(readout.parts, made, strict=True)])
+    shower = np.concatenate([c.shower for c in made])
+    order = np.argsort(shower, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+
+    def column(name: str) -> Doubles:
+        return np.concatenate([getattr(c, name) for c in made])[order]
+
+    return Cells(
+        len(showers), readout.layers, shower[order], layer[order], column("energy_gev"), column("along_mm"),
+        column("across_mm"), place[of_point],
+    )  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class Observables:
     """What is measured on N showers.
@@ -193,13 +352,16 @@ class Observables:
     layer_gev
         float64 [N, layers], visible energy in each layer.
     radial_gev
-        float64 [N, 24], visible energy in rings of one cell width around the axis.
+        float64 [N, parts, 24], visible energy in rings around the axis, for each calorimeter.
     spectrum
-        int64 [N, 110], number of cells in each bin of `SPECTRUM_EDGES_GEV`, before the cut.
-    hit_gev, hit_offsets
-        float64 [H], energies of the cells above threshold, those of shower i at hit_offsets[i]:hit_offsets[i + 1].
-    cell_mm
-        Side of a cell.
+        int64 [N, parts, 110], number of cells in each bin of `SPECTRUM_EDGES_GEV`, before the cut.
+    hit_gev, hit_part, hit_offsets
+        float64 [H], int64 [H]: energies of the cells above threshold and the part they are in; those of shower i at
+        hit_offsets[i]:hit_offsets[i + 1].
+    readout
+        What was measured.
+    weights
+        float64 [layers], what visible energies were multiplied by in the scalars: 1, or the calibration.
     """
 
     energy_gev: Doubles
@@ -209,8 +371,10 @@ class Observables:
     radial_gev: Doubles
     spectrum: NDArray[np.int64]
     hit_gev: Doubles
+    hit_part: NDArray[np.int64]
     hit_offsets: NDArray[np.int64]
-    cell_mm: float
+    readout: Readout
+    weights: Doubles
 
     def __len__(self) -> int:
         return len(self.energy_gev)
@@ -218,6 +382,7 @@ class Observables:
     def select(self, keep: NDArray[np.bool_]) -> Observables:
         """Return the showers of a mask."""
         counts = np.diff(self.hit_offsets)
+        hits = np.repeat(keep, counts)
         return Observables(
             self.energy_gev[keep],
             self.theta_deg[keep],
@@ -225,13 +390,15 @@ class Observables:
             self.layer_gev[keep],
             self.radial_gev[keep],
             self.spectrum[keep],
-            self.hit_gev[np.repeat(keep, counts)],
+            self.hit_gev[hits],
+            self.hit_part[hits],
             np.concatenate(([0], np.cumsum(counts[keep]))),
-            self.cell_mm,
+            self.readout,
+            self.weights,
         )
 
 
-def measure(showers: Showers, cells: Cells, *, cell_mm: float, calorimeter: str = "ecal") -> Observables:
+def measure(showers: Showers, cells: Cells, readout: Readout, weights: Doubles | None = None) -> Observables:
     """Measure all observables.
 
     Parameters
@@ -239,15 +406,19 @@ def measure(showers: Showers, cells: Cells, *, cell_mm: float, calorimeter: str 
     showers
         The showers, for their incident particles.
     cells
-        Their cells, from `make_cells`, nothing cut.
-    cell_mm
-        Side of a cell.
-    calorimeter
-        "ecal" or "hcal": sets the thresholds.
+        Their cells, from `readout_cells`, nothing cut.
+    readout
+        The calorimeter.
+    weights
+        float64 [layers], what visible energies are multiplied by where those of different layers are added: calibration
+        constants for several calorimeters. None: 1.
     """
     n, layers = cells.showers, cells.layers
-    hit = cells.above(THRESHOLD_GEV[calorimeter])
-    row, gev, depth = hit.shower, hit.energy_gev, hit.layer.astype(np.float64)
+    weight = np.ones(layers) if weights is None else weights
+    hit = cells.above(readout.of_layers([p.threshold_gev for p in readout.parts]))
+    row, depth = hit.shower, hit.layer.astype(np.float64)
+    part_of_layer = readout.of_layers(list(range(len(readout.parts)))).astype(np.int64)
+    gev = hit.energy_gev * weight[hit.layer]
     incident = showers.energy_gev.astype(np.float64)
 
     visible: Doubles = np.bincount(row, gev, n).astype(np.float64)
@@ -265,44 +436,70 @@ def measure(showers: Showers, cells: Cells, *, cell_mm: float, calorimeter: str 
     along, along_rms = moments(hit.along_mm)
     across, across_rms = moments(hit.across_mm)
     layer, layer_rms = moments(depth)
-    layer_gev: Doubles = np.bincount(row * layers + hit.layer, gev, n * layers).astype(np.float64).reshape(n, layers)
-    radius = hit.radius_mm
-    ring = np.floor(radius / cell_mm).astype(np.int64)
+    seen: Doubles = np.bincount(row * layers + hit.layer, hit.energy_gev, n * layers).astype(np.float64)
+    layer_gev = seen.reshape(n, layers)
+    radius, part = hit.radius_mm, part_of_layer[hit.layer]
+    ring = np.floor(radius / np.array([p.ring_mm for p in readout.parts])[part]).astype(np.int64)
     inside = ring < RADIAL_BINS
-    radial: Doubles = np.bincount(row[inside] * RADIAL_BINS + ring[inside], gev[inside], n * RADIAL_BINS).astype(float)
-    started = layer_gev > START_GEV[calorimeter]
+    parts = len(readout.parts)
+    slot = (row * parts + part) * RADIAL_BINS + ring
+    radial = np.bincount(slot[inside], hit.energy_gev[inside], n * parts * RADIAL_BINS).astype(np.float64)
+    start = _start_layer(layer_gev, readout)
     cell_mean = visible / some
+    cell = readout.of_layers([p.cell_mm for p in readout.parts])[hit.layer]
     bins = len(SPECTRUM_EDGES_GEV) - 1
-    slot = np.digitize(cells.energy_gev, SPECTRUM_EDGES_GEV) - 1
-    seen = (slot >= 0) & (slot < bins)
-    thirds = [part.sum(axis=1) / safe for part in np.array_split(layer_gev, 3, axis=1)]
+    bin_of = np.digitize(cells.energy_gev, SPECTRUM_EDGES_GEV) - 1
+    known = (bin_of >= 0) & (bin_of < bins)
+    slot = (cells.shower * parts + part_of_layer[cells.layer]) * bins + bin_of
+    weighted = layer_gev * weight
+    thirds = [third.sum(axis=1) / safe for third in np.array_split(weighted, 3, axis=1)]
+    values = {
+        "visible_gev": visible,
+        "response": visible / incident,
+        "hits": hits,
+        "cog_along_mm": along,
+        "cog_across_mm": across,
+        "cog_layer": layer,
+        "rms_along_mm": along_rms,
+        "rms_across_mm": across_rms,
+        "rms_layer": layer_rms,
+        "start_layer": start,
+        "third_1": thirds[0],
+        "third_2": thirds[1],
+        "third_3": thirds[2],
+        "radius_mm": mean(radius),
+        "within_2_cells": mean((radius < 2 * cell).astype(np.float64)),
+        "within_6_cells": mean((radius < 6 * cell).astype(np.float64)),
+        "cell_mean_gev": cell_mean,
+        "cell_rms_gev": np.sqrt(np.bincount(row, (gev - cell_mean[row]) ** 2, n) / some),
+        "depth_from_start": np.where(start < layers, layer - start, 0.0),
+        "last_layers": weighted[:, -LAST_LAYERS:].sum(axis=1) / safe,
+        "ecal_fraction": weighted[:, readout.parts[0].layers].sum(axis=1) / safe,
+    }
     return Observables(
         incident,
         np.degrees(np.arccos(np.clip(showers.direction[:, 2].astype(np.float64), -1, 1))),
-        {
-            "visible_gev": visible,
-            "response": visible / incident,
-            "hits": hits,
-            "cog_along_mm": along,
-            "cog_across_mm": across,
-            "cog_layer": layer,
-            "rms_along_mm": along_rms,
-            "rms_across_mm": across_rms,
-            "rms_layer": layer_rms,
-            "start_layer": np.where(started.any(axis=1), started.argmax(axis=1), layers).astype(np.float64),
-            "third_1": thirds[0],
-            "third_2": thirds[1],
-            "third_3": thirds[2],
-            "radius_mm": mean(radius),
-            "within_2_cells": mean((radius < 2 * cell_mm).astype(np.float64)),
-            "within_6_cells": mean((radius < 6 * cell_mm).astype(np.float64)),
-            "cell_mean_gev": cell_mean,
-            "cell_rms_gev": np.sqrt(np.bincount(row, (gev - cell_mean[row]) ** 2, n) / some),
-        },
+        {name: values[name] for name in readout.scalars},
         layer_gev,
-        radial.reshape(n, RADIAL_BINS),
-        np.bincount(cells.shower[seen] * bins + slot[seen], minlength=n * bins).reshape(n, bins),
-        gev,
+        radial.reshape(n, parts, RADIAL_BINS),
+        np.bincount(slot[known], minlength=n * parts * bins).reshape(n, parts, bins),
+        hit.energy_gev,
+        part,
         np.concatenate(([0], np.cumsum(hits.astype(np.int64)))),
-        cell_mm,
+        readout,
+        weight,
     )
+
+
+def _start_layer(layer_gev: Doubles, readout: Readout) -> Doubles:
+    """First layer of each shower, float64 [N]; the number of layers where it does not start.
+
+    Hadrons pass layers as single particles before they interact, with fluctuating losses: their showers start at the
+    first of two layers in a row with more than `START_GEV`.
+    """
+    started = layer_gev > readout.of_layers([START_GEV[p.name] for p in readout.parts])
+    if readout.hadronic:
+        started[:, :-1] &= started[:, 1:]
+        started[:, -1] = False
+    start: Doubles = np.where(started.any(axis=1), started.argmax(axis=1), layer_gev.shape[1]).astype(np.float64)
+    return start

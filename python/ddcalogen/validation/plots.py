@@ -15,11 +15,20 @@ from numpy.typing import NDArray
 
 from ddcalogen.errors import ConfigurationError
 from ddcalogen.files import replace_when_complete
-from ddcalogen.validation.observables import SCALARS, SPECTRUM_EDGES_GEV, Observables
+from ddcalogen.validation.observables import SPECTRUM_EDGES_GEV, Observables
 from ddcalogen.validation.samples import Sample
 from ddcalogen.validation.study import Bin
 
-__all__ = ["Picture", "check_plotting", "histogram_panels", "plot_response", "plot_samples", "save"]
+__all__ = [
+    "Picture",
+    "check_plotting",
+    "histogram_panels",
+    "plot_response",
+    "plot_samples",
+    "save",
+    "scalar_label",
+    "style",
+]
 
 Doubles = NDArray[np.float64]
 
@@ -28,6 +37,10 @@ _SCALAR_PLOTS = (
     "response", "hits", "cog_layer", "start_layer", "cog_along_mm", "cog_across_mm", "rms_along_mm", "rms_across_mm",
     "rms_layer", "radius_mm", "third_1", "third_3", "cell_mean_gev", "visible_gev",
 )  # fmt: skip
+_HADRON_PLOTS = ("depth_from_start", "last_layers", "ecal_fraction")
+
+_LEAST_IN_WINDOW = 50
+"""Showers a distribution at about fixed energy or angle must have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +78,8 @@ def check_plotting() -> None:
     torch.set_num_threads(1)
 
 
-def _style() -> Any:
+def style() -> Any:
+    """Settings of matplotlib for all pictures of the report."""
     return {
         "font.size": 11,
         "axes.labelsize": 12,
@@ -110,7 +124,7 @@ def histogram_panels(
     import mplhep
     from matplotlib.ticker import MaxNLocator
 
-    with plt.rc_context(_style()):
+    with plt.rc_context(style()):
         figure, (top, below) = plt.subplots(
             2, 1, figsize=(5.2, 4.6), sharex=True, layout="constrained", gridspec_kw={"height_ratios": (3, 1)}
         )
@@ -180,87 +194,121 @@ def _edges(a: Doubles, b: Doubles, bins: int, whole: bool) -> Doubles:
 def plot_samples(reference: Sample, model: Sample, model_name: str) -> Iterator[Picture]:
     """Spectrum, profiles and distributions over all showers and in windows of energy and angle."""
     ref, mod = reference.observables, model.observables
-    spectrum = [_per_shower(o.spectrum) for o in (ref, mod)]
-    seen = np.flatnonzero(spectrum[0][0] + spectrum[1][0])
-    first, last = max(int(seen[0]), 10), int(seen[-1]) + 1
-    yield Picture(
-        "cell_spectrum",
-        "Energies of all cells, before the cut at half a minimum-ionising particle (dashed), and the bump of single "
-        "particles at twice that.",
-        "Cells",
-        histogram_panels(
-            1e3 * SPECTRUM_EDGES_GEV[first : last + 1],
-            (spectrum[0][0][first:last], spectrum[0][1][first:last]),
-            (spectrum[1][0][first:last], spectrum[1][1][first:last]),
-            x_label="cell energy (MeV)",
-            y_label="cells per shower and bin",
-            log_x=True,
-            log_y=True,
-            lines=[(0.1, "cut")],
-            names=("Geant4", model_name),
-        ),
-    )
+    yield from _spectra(ref, mod, model_name)
     yield from _profiles(ref, mod, model_name)
-    for name in _SCALAR_PLOTS:
-        title, unit = SCALARS[name]
-        a, b, scale = ref.scalars[name], mod.scalars[name], 1.0
-        if name.startswith("cell_") or name == "response":
-            scale, unit = 1e3, "MeV / GeV" if name == "response" else "MeV"
-        edges = _edges(scale * a, scale * b, 30, name == "start_layer")
+    for name in (*_SCALAR_PLOTS, *_HADRON_PLOTS):
+        if name not in ref.scalars:
+            continue
+        label, scale = scalar_label(ref, name)
+        a, b = scale * ref.scalars[name], scale * mod.scalars[name]
+        edges = _edges(a, b, min(30, max(12, len(ref) // 15)), name == "start_layer")
+        title = ref.readout.scalars[name][0]
         yield Picture(
             name,
-            f"{title.capitalize()}, all showers.",
+            f"{title[:1].upper()}{title[1:]}, all showers.",
             "Showers",
             histogram_panels(
                 edges,
-                _counts(scale * a, edges),
-                _counts(scale * b, edges),
-                x_label=title + (f" ({unit})" if unit else ""),
+                _counts(a, edges),
+                _counts(b, edges),
+                x_label=label,
                 y_label="fraction of showers",
                 names=("Geant4", model_name),
+                log_y=name == "last_layers",
             ),
         )
     yield from _windows(ref, mod, model_name)
 
 
+def scalar_label(o: Observables, name: str) -> tuple[str, float]:
+    """Label of the axis of an observable, and what its values are multiplied by for it."""
+    title, unit = o.readout.scalars[name]
+    scale = 1.0
+    if name == "response" and not o.readout.combined:
+        scale, unit = 1e3, "MeV / GeV"
+    elif name.startswith("cell_"):
+        scale, unit = 1e3, "MeV"
+    return title + (f" ({unit})" if unit else ""), scale
+
+
+def _spectra(ref: Observables, mod: Observables, model_name: str) -> Iterator[Picture]:
+    for k, part in enumerate(ref.readout.parts):
+        spectrum = [_per_shower(o.spectrum[:, k]) for o in (ref, mod)]
+        seen = np.flatnonzero(spectrum[0][0] + spectrum[1][0])
+        if len(seen) == 0:
+            continue
+        first, last = max(int(seen[0]), 10), int(seen[-1]) + 1
+        yield Picture(
+            f"cell_spectrum_{part.name}" if ref.readout.combined else "cell_spectrum",
+            f"Energies of all {part.name.upper()} cells, before the cut at half a minimum-ionising particle (dashed), "
+            "and the bump of single particles at twice that.",
+            "Cells",
+            histogram_panels(
+                1e3 * SPECTRUM_EDGES_GEV[first : last + 1],
+                (spectrum[0][0][first:last], spectrum[0][1][first:last]),
+                (spectrum[1][0][first:last], spectrum[1][1][first:last]),
+                x_label=f"{part.name.upper()} cell energy (MeV)",
+                y_label="cells per shower and bin",
+                log_x=True,
+                log_y=True,
+                lines=[(1e3 * part.threshold_gev, "cut")],
+                names=("Geant4", model_name),
+            ),
+        )
+
+
 def _profiles(ref: Observables, mod: Observables, model_name: str) -> Iterator[Picture]:
+    names = ("Geant4", model_name)
     layers = np.arange(ref.layer_gev.shape[1] + 1) - 0.5
     (a, ea), (b, eb) = (_per_shower(1e3 * o.layer_gev) for o in (ref, mod))
+    several = ref.readout.combined
+    border = [(p.layers.start - 0.5, p.name.upper()) for p in ref.readout.parts[1:]]
     yield Picture(
         "longitudinal",
-        "Visible energy in each layer; the zig-zag is real, neighbouring layers lie behind different absorbers.",
-        "Profiles",
-        histogram_panels(
-            layers, (a, ea), (b, eb), x_label="layer", y_label="MeV per shower", names=("Geant4", model_name)
+        "Visible energy in each layer"
+        + ("; " + ", ".join(p.name.upper() for p in ref.readout.parts) + " follow each other." if several else ".")
+        + (
+            " The zig-zag in the ECAL is real: neighbouring layers lie behind different absorbers."
+            if ref.readout.parts[0].name == "ecal"
+            else ""
         ),
-    )
-    rings = np.arange(ref.radial_gev.shape[1] + 1) * ref.cell_mm
-    (a, ea), (b, eb) = (_per_shower(1e3 * o.radial_gev) for o in (ref, mod))
-    yield Picture(
-        "radial",
-        "Visible energy in rings around the shower axis.",
         "Profiles",
         histogram_panels(
-            rings, (a, ea), (b, eb), x_label="distance from the axis (mm)", y_label="MeV per shower and ring",
-            log_y=True, names=("Geant4", model_name),
+            layers, (a, ea), (b, eb), x_label="layer", y_label="visible energy per shower (MeV)", names=names,
+            log_y=several, lines=border,
         ),
     )  # fmt: skip
+    for k, part in enumerate(ref.readout.parts):
+        rings = np.arange(ref.radial_gev.shape[2] + 1) * part.ring_mm
+        (a, ea), (b, eb) = (_per_shower(1e3 * o.radial_gev[:, k]) for o in (ref, mod))
+        yield Picture(
+            f"radial_{part.name}" if several else "radial",
+            f"Visible energy in rings around the shower axis, {part.name.upper()}.",
+            "Profiles",
+            histogram_panels(
+                rings, (a, ea), (b, eb), x_label="distance from the axis (mm)",
+                y_label="visible energy per ring (MeV)", log_y=True, names=names,
+            ),
+        )  # fmt: skip
 
 
 def _windows(ref: Observables, mod: Observables, model_name: str) -> Iterator[Picture]:
     """Response and number of hits at about fixed energies, and profiles at about fixed angles."""
-    for centre, low, high in ((20, 15, 25), (50, 45, 55), (80, 75, 85)):
-        a, b = (o.select((o.energy_gev >= low) & (o.energy_gev < high)) for o in (ref, mod))
-        if min(len(a), len(b)) < 30:
+    for centre in (20, 50, 80):
+        for half in (5, 10):
+            low, high = centre - half, centre + half
+            a, b = (o.select((o.energy_gev >= low) & (o.energy_gev < high)) for o in (ref, mod))
+            if min(len(a), len(b)) >= _LEAST_IN_WINDOW:
+                break
+        else:
             continue
         for name in ("response", "hits"):
-            title = SCALARS[name][0] + (" (MeV / GeV)" if name == "response" else "")
-            scale = 1e3 if name == "response" else 1.0
+            title, scale = scalar_label(ref, name)
             first, second = scale * a.scalars[name], scale * b.scalars[name]
             edges = _edges(first, second, 15, False)
             yield Picture(
                 f"{name}_{centre}gev",
-                f"{SCALARS[name][0].capitalize()}, {low} to {high} GeV ({len(a)} and {len(b)} showers).",
+                f"{ref.readout.scalars[name][0].capitalize()}, {low} to {high} GeV ({len(a)} and {len(b)} showers).",
                 "At fixed energies",
                 histogram_panels(
                     edges,
@@ -272,11 +320,13 @@ def _windows(ref: Observables, mod: Observables, model_name: str) -> Iterator[Pi
                     names=("Geant4", model_name),
                 ),
             )
+    if np.ptp(ref.theta_deg) < 5.0:
+        return
     for smallest, largest in ((0, 15), (25, 35), (45, 60.5)):
         a, b = (
             o.select((o.theta_deg >= smallest) & (o.theta_deg < largest) & (o.energy_gev >= 10)) for o in (ref, mod)
         )
-        if min(len(a), len(b)) < 30:
+        if min(len(a), len(b)) < _LEAST_IN_WINDOW:
             continue
         layers = np.arange(a.layer_gev.shape[1] + 1) - 0.5
         scaled = [_per_shower(1e3 * o.layer_gev / o.energy_gev[:, None]) for o in (a, b)]
@@ -297,7 +347,7 @@ def plot_response(bins: Sequence[Bin], along: str, samples: Sequence[tuple[str, 
     """Linearity and width of the response in bins of energy or angle; `samples` are (key, label, colour)."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(_style()):
+    with plt.rc_context(style()):
         figure, axes = plt.subplots(
             2, 2, figsize=(9.5, 5.0), sharex=True, layout="constrained", gridspec_kw={"height_ratios": (2, 1)}
         )
@@ -310,9 +360,9 @@ def plot_response(bins: Sequence[Bin], along: str, samples: Sequence[tuple[str, 
                 value = np.array([getattr(b, field)[key].value for b in bins])
                 error = np.array([getattr(b, field)[key].error for b in bins])
                 at = x + (number - (len(samples) - 1) / 2) * 0.15 * half
-                style = {"fmt": "o", "ms": 4, "color": colour, "capsize": 2}
-                top.errorbar(at, value, error, label=name, **style)
-                below.errorbar(at, value / base, error / base, **style)
+                marks = {"fmt": "o", "ms": 4, "color": colour, "capsize": 2}
+                top.errorbar(at, value, error, label=name, **marks)
+                below.errorbar(at, value / base, error / base, **marks)
             below.axhline(1.0, color=GEANT4, lw=1)
             top.set(ylabel=label)
             below.set(

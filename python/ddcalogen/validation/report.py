@@ -38,6 +38,10 @@ figure img { max-width: 100%; height: auto; display: block; } figcaption { font-
 """
 
 
+_WIDE_PIXELS = 800
+"""Wider pictures get a line of their own."""
+
+
 @dataclasses.dataclass
 class Section:
     """One section: title, text, tables as HTML, pictures as (path, caption)."""
@@ -109,6 +113,12 @@ def write_json(content: dict[str, Any], path: Path) -> None:
         partial.write_text(json.dumps(clean(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _width(picture: Path) -> int:
+    """Width of a PNG file in pixels."""
+    with picture.open("rb") as file:
+        return int.from_bytes(file.read(24)[16:20], "big")
+
+
 def write_html(title: str, lead: str, sections: Sequence[Section], path: Path) -> None:
     """Write the report: one file, pictures inside."""
     links, body = [], []
@@ -120,7 +130,7 @@ def write_html(title: str, lead: str, sections: Sequence[Section], path: Path) -
         body += section.tables
         for picture, caption in section.pictures:
             data = base64.b64encode(picture.read_bytes()).decode()
-            wide = ' class="wide"' if picture.stem in ("response_energy", "response_angle", "response_origin") else ""
+            wide = ' class="wide"' if _width(picture) > _WIDE_PIXELS else ""
             body.append(
                 f'<figure{wide}><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
                 f"<figcaption>{html.escape(caption)}</figcaption></figure>"

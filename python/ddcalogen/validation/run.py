@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ddcalogen import __version__
 from ddcalogen.card import Figure as CardFigure
 from ddcalogen.card import write_card
 from ddcalogen.engine import Generator
-from ddcalogen.errors import ConfigurationError, OutputError
-from ddcalogen.training.data import file_sha256
+from ddcalogen.errors import OutputError
+from ddcalogen.training.data import Showers, file_sha256
 from ddcalogen.validation import plots, report
+from ddcalogen.validation.hadrons import LEAK_FRACTION, calibration_text, hadron_figures, hadron_pictures
 from ddcalogen.validation.metrics import Value
+from ddcalogen.validation.observables import readout_of
 from ddcalogen.validation.published import PUBLISHED, PUBLISHED_TIMES
 from ddcalogen.validation.samples import Sample, cpu_milliseconds, distort, geant4_samples, generate, make_sample
 from ddcalogen.validation.study import (
@@ -37,21 +40,30 @@ from ddcalogen.validation.study import (
 
 __all__ = ["Result", "Settings", "card_figures", "headline", "update_card", "validate", "write_report"]
 
-_CALORIMETERS = {"ECAL": "ecal", "HCAL": "hcal"}
 _ON_CARD = (
     ("classifier 25 features (CaloClouds II)", "AUC"),
     ("classifier 10 features (ConvL2LFlows)", "AUC"),
+    ("classifier 25 features and those of hadrons", "AUC"),
     ("classifier cells (3-D convolutions)", "AUC"),
     ("W1 × 100", "occupancy"),
     ("W1 × 100", "sampling fraction"),
     ("W1 × 100", "hits"),
     ("W1 × 100", "E long"),
     ("W1 × 100", "E rad"),
+    ("W1 × 100", "hits, ECAL"),
+    ("W1 × 100", "hits, HCAL"),
+    ("W1 × 100", "E rad, ECAL"),
+    ("W1 × 100", "E rad, HCAL"),
     ("correlations", "mean |Δ correlation|"),
     ("cell spectrum", "MIP peak position"),
+    ("cell spectrum", "MIP peak position, ECAL"),
+    ("cell spectrum", "MIP peak position, HCAL"),
     ("physics distances", "FPD"),
     ("means", "mean visible / incident energy"),
+    ("means", "mean calibrated / incident energy"),
     ("means", "mean cells above threshold"),
+    ("means", "mean first layer of the shower"),
+    ("means", "mean energy fraction in the ECAL"),
 )
 
 
@@ -126,20 +138,15 @@ def validate(
     Raises
     ------
     ConfigurationError
-        A package is missing, or the calorimeter of the model has no data layout.
+        A package is missing, or showers of the model's calorimeter cannot be measured.
     InputError, InferenceError
         The files, or the model's showers, cannot be used.
     """
     settings = settings or Settings()
     plots.check_plotting()
     card = generator.card
-    if card.calorimeter.name not in _CALORIMETERS:
-        raise ConfigurationError(
-            "models of this calorimeter cannot be validated in the shower frame",
-            found=card.calorimeter.name,
-            expected=" or ".join(_CALORIMETERS),
-        )
-    calorimeter = _CALORIMETERS[card.calorimeter.name]
+    readout = readout_of(card.calorimeter)
+    calorimeter = card.calorimeter.name.lower()
     rng = np.random.default_rng(settings.seed)
 
     def read(n: int) -> None:
@@ -150,20 +157,23 @@ def validate(
 
     truth, others = geant4_samples(files, card, calorimeter=calorimeter, most=settings.showers, rng=rng, advance=read)
     showers, _ = generate(generator, others, rng=rng, advance=made)
-    depth = np.array(card.calorimeter.layer_depth_mm)
 
-    def sample(name: str, content: Any) -> Sample:
+    def sample(name: str, content: Showers, weights: NDArray[np.float64] | None) -> Sample:
         progress("measuring observables")
-        return make_sample(name, content, card, rotation_rad=truth.grid_rotation_rad, rng=rng, calorimeter=calorimeter)
+        return make_sample(name, content, readout, rotation_rad=truth.grid_rotation_rad, rng=rng, weights=weights)
 
-    reference = sample("reference", truth)
-    samples = {"model": sample("model", showers), "geant4": sample("geant4", others)}
+    reference = sample("reference", truth, None)
+    weights = reference.observables.weights
+    samples = {"model": sample("model", showers, weights), "geant4": sample("geant4", others, weights)}
     for name, error in CONTROLS.items():
-        samples[name] = sample(name, distort(others, depth, **error))
+        samples[name] = sample(name, distort(others, readout.depth_mm, **error), weights)
     figures = compare(samples, reference, subsets=settings.subsets, seed=settings.seed, advance=progress)
+    if readout.hadronic:
+        progress("hadron figures")
+        figures += hadron_figures(samples, reference, seed=settings.seed)
     figures += classifier_figures(
         samples, reference, seed=settings.seed, folds=settings.folds, low_level=settings.low_level,
-        calorimeter=calorimeter, advance=progress,
+        advance=progress,
     )  # fmt: skip
     everything = {**samples, "reference": reference}
     return Result(
@@ -294,10 +304,21 @@ def write_report(
         ("energy_5_percent", "Geant4 + 5 %", "#9467bd"),
     ]
     for along, bins in (("energy", result.by_energy), ("angle", result.by_angle)):
-        if bins:
+        if len(bins) > 1:
             add(plots.plot_response(bins, along, lines, section="Linearity and resolution"))
     columns = [("model", "model"), ("geant4", "Geant4 again"), *CONTROL_NAMES.items()]
-    quantities = [f for f in result.figures if f.kind == "quantity"]
+    if result.reference.observables.readout.hadronic:
+        section = sections.setdefault("Hadron showers", report.Section("Hadron showers"))
+        section.text = (
+            "A shower starts in the first of two layers in a row with more than five minimum-ionising particles; the "
+            "number of layers until then follows from the exponential fall of the start layers. Showers with over "
+            f"{100 * LEAK_FRACTION:.0f} % of their energy in the last layers count as leaking. "
+            + calibration_text(result.reference)
+        )
+        section.tables.append(report.figures_table([f for f in result.figures if f.group == "hadrons"], columns))
+        for picture in hadron_pictures(result.reference, result.samples["model"], "model"):
+            add(picture)
+    quantities = [f for f in result.figures if f.kind == "quantity" and f.group != "hadrons"]
     key_groups = ("classifier", "W1", "correlations", "physics distances")
     key = [f for f in result.figures if f.kind == "distance" and f.group.startswith(key_groups)]
     key = [dataclasses.replace(f, name=f"{f.group.removeprefix('classifier ')}: {f.name}") for f in key]

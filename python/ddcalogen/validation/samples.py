@@ -22,9 +22,19 @@ from ddcalogen.card import GridOutput, ModelCard
 from ddcalogen.engine import Generator
 from ddcalogen.errors import InferenceError, InputError
 from ddcalogen.training.data import SPLITS, ShowerFile, Showers
-from ddcalogen.validation.observables import Cells, Observables, make_cells, measure
+from ddcalogen.validation.metrics import calibration_factors
+from ddcalogen.validation.observables import THICK_FROM, Cells, Observables, Readout, measure, readout_cells
 
-__all__ = ["Sample", "cpu_milliseconds", "distort", "geant4_samples", "generate", "grid_points", "make_sample"]
+__all__ = [
+    "Sample",
+    "calibrate",
+    "cpu_milliseconds",
+    "distort",
+    "geant4_samples",
+    "generate",
+    "grid_points",
+    "make_sample",
+]
 
 _LEAST = 50
 _TEST = SPLITS.index("test")
@@ -44,13 +54,40 @@ class Sample:
 
 
 def make_sample(
-    name: str, showers: Showers, card: ModelCard, *, rotation_rad: float, rng: np.random.Generator, calorimeter: str
+    name: str,
+    showers: Showers,
+    readout: Readout,
+    *,
+    rotation_rad: float,
+    rng: np.random.Generator,
+    weights: NDArray[np.float64] | None = None,
 ) -> Sample:
-    """Measure showers in the cells that the card names."""
-    cell_mm = card.calorimeter.cell_size_mm[0]
-    depth = np.array(card.calorimeter.layer_depth_mm)
-    cells = make_cells(showers, depth, cell_mm=cell_mm, rotation_rad=rotation_rad, rng=rng)
-    return Sample(name, showers, cells, measure(showers, cells, cell_mm=cell_mm, calorimeter=calorimeter))
+    """Measure showers in the cells of a readout.
+
+    weights: calibration constants for several calorimeters, those of another sample; None: their own (`calibrate`).
+    """
+    cells = readout_cells(showers, readout, rotation_rad=rotation_rad, rng=rng)
+    if weights is None:
+        weights = calibrate(cells, showers.energy_gev, readout) if readout.combined else np.ones(readout.layers)
+    return Sample(name, showers, cells, measure(showers, cells, readout, weights))
+
+
+def calibrate(cells: Cells, energy_gev: NDArray[np.floating], readout: Readout) -> NDArray[np.float64]:
+    """Return the factor from visible to incident energy of each layer, float64 [layers].
+
+    One factor for each calorimeter, that of an ECAL twice as large behind its thick absorbers, by
+    `metrics.calibration_factors`. Cells below threshold do not count.
+    """
+    hit = cells.above(readout.of_layers([p.threshold_gev for p in readout.parts]))
+    thick = np.ones(readout.layers)
+    for part in readout.parts:
+        if part.name == "ecal":
+            thick[part.layers.start + THICK_FROM : part.layers.stop] = 2.0
+    sums = np.zeros((cells.showers, len(readout.parts)))
+    for k, part in enumerate(readout.parts):
+        inside = (hit.layer >= part.layers.start) & (hit.layer < part.layers.stop)
+        sums[:, k] = np.bincount(hit.shower[inside], hit.energy_gev[inside] * thick[hit.layer[inside]], cells.showers)
+    return thick * readout.of_layers(calibration_factors(sums, np.asarray(energy_gev, np.float64)).tolist())
 
 
 def _in_domain(file: ShowerFile, card: ModelCard) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ from ddcalogen.validation.metrics import (
     relative_width,
     wasserstein_set,
 )
-from ddcalogen.validation.observables import SCALARS, THRESHOLD_GEV, Observables
+from ddcalogen.validation.observables import Observables
 from ddcalogen.validation.samples import Sample
 
 __all__ = ["CONTROLS", "CONTROL_NAMES", "Bin", "Figure", "bins_of", "classifier_figures", "compare", "response_bins"]
@@ -87,6 +87,7 @@ def compare(
     """
     figures: list[Figure] = []
     ref = reference.observables
+    scalars = ref.readout.scalars
     observed = {name: s.observables for name, s in samples.items()}
 
     def rng() -> np.random.Generator:
@@ -99,7 +100,7 @@ def compare(
         figures.append(Figure(group, name, unit, kind, values))
 
     advance("distributions")
-    for name, (title, unit) in SCALARS.items():
+    for name, (title, unit) in scalars.items():
         if name in ("visible_gev",):
             continue  # the response tells the same without the spread of the incident energies
 
@@ -110,11 +111,11 @@ def compare(
         add("means", f"mean {title.removeprefix('mean ')}", unit, "quantity", mean_of)
     both = {
         name: {key: histogram_distances(o.scalars[name], ref.scalars[name], rng()) for key, o in observed.items()}
-        for name in SCALARS
+        for name in scalars
     }
-    for name, (title, _) in SCALARS.items():
+    for name, (title, _) in scalars.items():
         figures.append(Figure("JSD", title, "", "distance", {k: v[0] for k, v in both[name].items()}))
-    for name, (title, _) in SCALARS.items():
+    for name, (title, _) in scalars.items():
         figures.append(Figure("separation power", title, "", "distance", {k: v[1] for k, v in both[name].items()}))
 
     advance("Wasserstein distances")
@@ -128,11 +129,13 @@ def compare(
         figures.append(Figure("correlations", name, "", "distance", {k: v[i] for k, v in correlations.items()}))
 
     advance("single-particle peak")
-    peaks = {key: mip_peak(o, rng()) for key, o in (*observed.items(), ("reference", ref))}
-    for i, (name, unit) in enumerate(
-        (("MIP peak position", "MeV"), ("MIP peak width at 3/4 of its height / position", ""))
-    ):
-        figures.append(Figure("cell spectrum", name, unit, "quantity", {k: v[i] for k, v in peaks.items()}))
+    for k, part in enumerate(ref.readout.parts):
+        peaks = {key: mip_peak(o, rng(), part=k) for key, o in (*observed.items(), ("reference", ref))}
+        of = f", {part.name.upper()}" if ref.readout.combined else ""
+        for i, (name, unit) in enumerate(
+            (("MIP peak position", "MeV"), ("MIP peak width at 3/4 of its height / position", ""))
+        ):
+            figures.append(Figure("cell spectrum", name + of, unit, "quantity", {k: v[i] for k, v in peaks.items()}))
 
     advance("Fréchet and kernel distances")
     from ddcalogen.validation.classifiers import physics_features
@@ -153,7 +156,6 @@ def classifier_figures(
     seed: int = 0,
     folds: int = 10,
     low_level: bool = True,
-    calorimeter: str = "ecal",
     advance: Callable[[str], None] = lambda _: None,
 ) -> list[Figure]:
     """Return AUC, accuracy and JSD of the classifiers for every sample against the reference.
@@ -169,6 +171,7 @@ def classifier_figures(
         Separation,
         caloclouds_features,
         convl2l_features,
+        hadron_features,
         separate_features,
         separate_images,
         shower_images,
@@ -178,8 +181,7 @@ def classifier_figures(
 
     def images(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         o = sample.observables
-        threshold = THRESHOLD_GEV[calorimeter]
-        return shower_images(sample.cells, cell_mm=o.cell_mm, threshold_gev=threshold), o.energy_gev
+        return shower_images(sample.cells, o.readout), o.energy_gev
 
     found: dict[str, dict[str, Separation]] = {}
     for key, sample in samples.items():
@@ -199,6 +201,11 @@ def classifier_figures(
             folds=folds,
             seed=seed,
         )
+        if ref.readout.hadronic:
+            advance(f"hadron features: {key}")
+            found.setdefault("25 features and those of hadrons", {})[key] = separate_features(
+                hadron_features(o, ref), hadron_features(ref, ref), (32, 16), folds=folds, seed=seed
+            )
         if low_level:
             advance(f"cells: {key}")
             found.setdefault("cells (3-D convolutions)", {})[key] = separate_images(

@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 from ddcalogen.card import ModelCard, read_card
 from ddcalogen.training.data import Showers
-from ddcalogen.validation.observables import CELL_MM, GRID_ROTATION_RAD, make_cells, measure
+from ddcalogen.validation.observables import CELL_MM, GRID_ROTATION_RAD, Readout, make_cells, measure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -251,7 +251,7 @@ def test_physics_against_geant4(card: ModelCard, session: onnxruntime.InferenceS
     showers = simulate(card, session, group, 2)
     depth = np.array(card.calorimeter.layer_depth_mm)
     cells = make_cells(showers, depth, cell_mm=CELL_MM, rotation_rad=GRID_ROTATION_RAD, rng=np.random.default_rng(0))
-    observables = measure(showers, cells, cell_mm=CELL_MM).scalars
+    observables = measure(showers, cells, Readout.single("ecal", depth, CELL_MM)).scalars
     n, true_n = len(showers), len(group["energy_gev"])
 
     allowed = {  # relative to the mean, beyond three standard errors

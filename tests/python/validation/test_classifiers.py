@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 from ddcalogen.validation import classifiers  # noqa: E402
 from ddcalogen.validation.observables import make_cells, measure  # noqa: E402
-from toy_showers import CELL_MM, DEPTH_MM, toy_showers  # noqa: E402
+from toy_showers import CELL_MM, DEPTH_MM, ecal, toy_showers  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -47,21 +47,21 @@ def test_results_repeat() -> None:
 def test_features_and_images_of_showers() -> None:
     showers = toy_showers(20, theta_deg=5)
     cells = make_cells(showers, DEPTH_MM, cell_mm=CELL_MM)
-    o = measure(showers, cells, cell_mm=CELL_MM)
+    o = measure(showers, cells, ecal(CELL_MM))
     features = classifiers.caloclouds_features(o, o)
     assert features.shape == (20, 25)
     np.testing.assert_allclose(features[:, 5:15].sum(axis=1), 1)  # longitudinal bins hold all the energy
     assert classifiers.convl2l_features(o).shape == (20, 10)
     assert classifiers.physics_features(o).shape == (20, 19)
-    images = classifiers.shower_images(cells, cell_mm=CELL_MM, threshold_gev=1e-4)
-    assert images.shape == (20, *classifiers.IMAGE_SHAPE)
+    images = classifiers.shower_images(cells, ecal(CELL_MM))
+    assert images.shape == (20, 30, classifiers.IMAGE_PIXELS, classifiers.IMAGE_PIXELS)
     energy = (10.0 ** images.astype(float) - 1) * 1e-4
     assert np.allclose(energy.sum(axis=(1, 2, 3)), o.scalars["visible_gev"], rtol=0.02)
 
 
 def test_the_network_on_cells_learns_a_coarse_difference() -> None:
     energy = np.full(60, 10.0)
-    image = np.zeros((60, *classifiers.IMAGE_SHAPE), np.float32)
+    image = np.zeros((60, 30, classifiers.IMAGE_PIXELS, classifiers.IMAGE_PIXELS), np.float32)
     other = image.copy()
     image[:, 5, 9, 9], other[:, 20, 9, 9] = 2.0, 2.0
     found = classifiers.separate_images((image, energy), (other, energy), used_folds=1, epochs=6)

@@ -11,7 +11,7 @@ from ddcalogen.validation.metrics import Value
 from ddcalogen.validation.observables import make_cells, measure
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_showers import CELL_MM, DEPTH_MM, toy_showers
+from toy_showers import CELL_MM, DEPTH_MM, ecal, toy_showers
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_single_particle_peak_is_found_where_it_was_put() -> None:
     import dataclasses
 
     showers = dataclasses.replace(showers, point_energy_gev=energy)
-    o = measure(showers, make_cells(showers, DEPTH_MM, cell_mm=0.2), cell_mm=0.2)
+    o = measure(showers, make_cells(showers, DEPTH_MM, cell_mm=0.2), ecal(0.2))
     position, width = metrics.mip_peak(o, rng, 20)
     mode = 0.2 * math.exp(-(0.2**2))  # of dN/dE for a log-normal distribution
     assert position.value == pytest.approx(mode, rel=0.04)
@@ -90,7 +90,7 @@ def test_single_particle_peak_is_found_where_it_was_put() -> None:
 
 def test_correlations_and_distances_tell_different_samples_from_equal_ones() -> None:
     parts = [toy_showers(300, 1), toy_showers(300, 2), toy_showers(300, 3, scale=1.2)]
-    a, b, c = (measure(s, make_cells(s, DEPTH_MM, cell_mm=CELL_MM), cell_mm=CELL_MM) for s in parts)
+    a, b, c = (measure(s, make_cells(s, DEPTH_MM, cell_mm=CELL_MM), ecal(CELL_MM)) for s in parts)
     equal, louder = metrics.wasserstein_set(b, a), metrics.wasserstein_set(c, a)
     assert set(equal) == {
         "occupancy", "sampling fraction", "hits", "E long", "E rad", "CoG along", "CoG across", "CoG depth"

@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 from ddcalogen.training.data import Showers
-from ddcalogen.validation.observables import SCALARS, make_cells, measure
+from ddcalogen.validation.observables import make_cells, measure
 from ddcalogen.validation.samples import distort
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_showers import CELL_MM, DEPTH_MM, toy_showers
+from toy_showers import CELL_MM, DEPTH_MM, ecal, toy_showers
 
 
 def one_shower(points: list[tuple[float, float, int, float]], direction: tuple[float, float, float]) -> Showers:
@@ -32,7 +32,7 @@ def test_points_of_one_cell_add_up_and_others_do_not() -> None:
     shower = one_shower([(1, 1, 3, 1e-3), (4, 4, 3, 2e-3), (6, 1, 3, 4e-3), (1, 1, 4, 8e-3)], (0, 0, 1))
     cells = make_cells(shower, DEPTH_MM, cell_mm=5.0)
     assert sorted(np.round(cells.energy_gev * 1e3, 3)) == [3, 4, 8]
-    o = measure(shower, cells, cell_mm=5.0)
+    o = measure(shower, cells, ecal(5.0))
     assert o.scalars["hits"][0] == 3
     assert o.scalars["visible_gev"][0] == pytest.approx(15e-3)
     assert o.scalars["response"][0] == pytest.approx(1.5e-3)
@@ -44,7 +44,7 @@ def test_points_of_one_cell_add_up_and_others_do_not() -> None:
 
 def test_cells_below_half_a_minimum_ionising_particle_count_in_the_spectrum_only() -> None:
     shower = one_shower([(1, 1, 0, 0.9e-4), (11, 1, 0, 1.1e-4)], (0, 0, 1))
-    o = measure(shower, make_cells(shower, DEPTH_MM, cell_mm=5.0), cell_mm=5.0)
+    o = measure(shower, make_cells(shower, DEPTH_MM, cell_mm=5.0), ecal(5.0))
     assert o.scalars["hits"][0] == 1
     assert o.scalars["visible_gev"][0] == pytest.approx(1.1e-4)
     assert o.spectrum.sum() == 2
@@ -54,13 +54,13 @@ def test_positions_are_relative_to_the_inclined_axis() -> None:
     direction = np.array([0.5, 0.5, np.sqrt(0.5)])
     on_axis = [(*(direction[:2] / direction[2] * DEPTH_MM[layer]), layer, 1e-3) for layer in range(30)]
     shower = one_shower(on_axis, tuple(direction))
-    o = measure(shower, make_cells(shower, DEPTH_MM, cell_mm=0.5), cell_mm=0.5)
+    o = measure(shower, make_cells(shower, DEPTH_MM, cell_mm=0.5), ecal(0.5))
     assert abs(o.scalars["cog_along_mm"][0]) < 0.5
     assert abs(o.scalars["cog_across_mm"][0]) < 0.5
     moved = dataclasses.replace(
         shower, x_mm=shower.x_mm + np.float32(np.sqrt(50)), y_mm=shower.y_mm + np.float32(np.sqrt(50))
     )
-    o = measure(moved, make_cells(moved, DEPTH_MM, cell_mm=0.5), cell_mm=0.5)
+    o = measure(moved, make_cells(moved, DEPTH_MM, cell_mm=0.5), ecal(0.5))
     assert o.scalars["cog_along_mm"][0] == pytest.approx(10, abs=0.5)
     assert abs(o.scalars["cog_across_mm"][0]) < 0.5
 
@@ -74,8 +74,8 @@ def test_energy_is_conserved_and_grids_may_lie_anywhere(seed: int, number: int, 
     np.testing.assert_allclose(
         per_shower, np.bincount(showers.shower_of_point, showers.point_energy_gev, number), rtol=1e-6
     )
-    o = measure(showers, cells, cell_mm=cell)
-    assert set(o.scalars) == set(SCALARS)
+    o = measure(showers, cells, ecal(cell))
+    assert set(o.scalars) == set(ecal(cell).scalars)
     assert all(np.isfinite(values).all() for values in o.scalars.values())
     assert np.allclose(sum(o.scalars[f"third_{k}"] for k in (1, 2, 3)), 1)
     assert len(o.hit_gev) == o.hit_offsets[-1]
@@ -83,7 +83,7 @@ def test_energy_is_conserved_and_grids_may_lie_anywhere(seed: int, number: int, 
 
 def test_selection_keeps_showers_whole() -> None:
     showers = toy_showers(5)
-    o = measure(showers, make_cells(showers, DEPTH_MM, cell_mm=CELL_MM), cell_mm=CELL_MM)
+    o = measure(showers, make_cells(showers, DEPTH_MM, cell_mm=CELL_MM), ecal(CELL_MM))
     some = o.select(np.array([False, True, False, True, True]))
     assert len(some) == 3
     assert np.array_equal(some.hit_gev[: some.hit_offsets[1]], o.hit_gev[o.hit_offsets[1] : o.hit_offsets[2]])
@@ -113,7 +113,7 @@ def test_known_errors_do_what_they_say() -> None:
     showers = toy_showers(30)
     louder, wider = distort(showers, DEPTH_MM, energy=1.05), distort(showers, DEPTH_MM, width=1.1)
     before, loud, wide = (
-        measure(s, make_cells(s, DEPTH_MM, cell_mm=1.0), cell_mm=1.0).scalars for s in (showers, louder, wider)
+        measure(s, make_cells(s, DEPTH_MM, cell_mm=1.0), ecal(1.0)).scalars for s in (showers, louder, wider)
     )
     assert loud["visible_gev"].mean() == pytest.approx(1.05 * before["visible_gev"].mean(), rel=0.01)
     assert wide["rms_across_mm"].mean() == pytest.approx(1.1 * before["rms_across_mm"].mean(), rel=0.01)

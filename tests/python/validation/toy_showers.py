@@ -6,10 +6,16 @@ from __future__ import annotations
 
 import numpy as np
 from ddcalogen.training.data import Showers
+from ddcalogen.validation.observables import Readout
 from numpy.typing import NDArray
 
 DEPTH_MM: NDArray[np.float64] = np.arange(30, dtype=np.float64) * 7.0 + 6.8
 CELL_MM = 5.088333
+
+
+def ecal(cell_mm: float) -> Readout:
+    """The toy's layers with cells of any size."""
+    return Readout.single("ecal", DEPTH_MM, cell_mm)
 
 
 def toy_showers(number: int, seed: int = 0, *, theta_deg: float = 60.0, scale: float = 1.0) -> Showers:

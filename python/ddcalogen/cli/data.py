@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ddcalogen.cli.console import console
 from ddcalogen.cli.data_convert import convert, join
+from ddcalogen.cli.data_write import cloud, grid
 
 __all__ = ["group", "register"]
 
@@ -26,6 +27,8 @@ def register(app: typer.Typer) -> None:
 
 group.command("convert")(convert)
 group.command("join")(join)
+group.command("grid")(grid)
+group.command("cloud")(cloud)
 
 
 @group.command("info")

@@ -23,7 +23,7 @@ def convert(
     files: Annotated[list[Path], typer.Argument(help="EDM4hep files of ddsim, in order.", show_default=False)],
     output: Output,
     calorimeter: Annotated[
-        list[str] | None, typer.Option(help="ecal or hcal; may be repeated for a slab file. [default: ecal]")
+        list[str] | None, typer.Option(help="ecal or hcal; may be repeated, in this order. [default: ecal]")
     ] = None,
     layout: Annotated[
         str, typer.Option(help="slab (packed, small) or showerdata (of the package of that name).")

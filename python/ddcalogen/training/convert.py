@@ -10,7 +10,7 @@ the front face and its z axis along the normal; the grid, which follows the axes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +23,8 @@ from ddcalogen.edm4hep import Event, Reader
 from ddcalogen.errors import ConfigurationError, InputError
 from ddcalogen.files import replace_when_complete
 from ddcalogen.training.data import ShowerFile
+from ddcalogen.training.shower_files import write_showerdata
+from ddcalogen.training.stacks import STACKS
 
 __all__ = ["ECAL", "HCAL", "ShowerLayout", "SlabTable", "Stack", "convert", "join", "read_slab", "write_slab"]
 
@@ -308,43 +310,6 @@ def _load(path: str | os.PathLike[str]) -> SlabTable:
         raise InputError("the shower file cannot be read", found=f"{path}: {error}") from error
 
 
-def _chunks(path: Path, name: str, size: int = 64) -> Iterator[Any]:
-    yield from ShowerFile(path, name).chunks(size)
-
-
-def write_showerdata(slab: str | os.PathLike[str], calorimeter: str, path: str | os.PathLike[str]) -> None:
-    """Write one calorimeter of a packed slab file as a ``showerdata`` file (x, y in mm, layer, energy in GeV).
-
-    Raises
-    ------
-    InputError
-        The slab file cannot be read.
-    OutputError
-        The file cannot be written.
-    """
-    import showerdata
-
-    source = ShowerFile(slab, calorimeter)
-    longest = max((int(np.diff(s.offsets).max()) for s in _chunks(source.path, calorimeter)), default=0)
-    with replace_when_complete(path) as partial:
-        showerdata.create_empty_file(partial, (len(source), longest, 4))
-        start = 0
-        for showers in _chunks(source.path, calorimeter):
-            counts = np.diff(showers.offsets)
-            padded = np.zeros((len(showers), longest, 4), np.float32)
-            padded[np.arange(longest)[None, :] < counts[:, None]] = np.column_stack(
-                [showers.x_mm, showers.y_mm, showers.layer, showers.point_energy_gev]
-            )
-            batch = showerdata.Showers(
-                points=padded,
-                energies=showers.energy_gev[:, None],
-                directions=showers.direction,
-                pdg=showers.pdg,
-            )
-            showerdata.save_batch(batch, partial, start)
-            start += len(showers)
-
-
 def convert(
     paths: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
@@ -358,15 +323,16 @@ def convert(
     Raises
     ------
     ConfigurationError
-        More than one calorimeter is asked for in a ``showerdata`` file.
+        Calorimeters that do not stand in a row are asked for in a ``showerdata`` file.
     InputError, EDM4hepError, OutputError
         As `read_slab`; the file cannot be written.
     """
-    if layout == "showerdata" and len(stacks) != 1:
+    name = "+".join(s.name for s in stacks)
+    if layout == "showerdata" and len(stacks) != 1 and name.upper() not in STACKS:
         raise ConfigurationError(
-            "a showerdata file holds one calorimeter",
+            "a showerdata file holds one calorimeter, or several that are known to stand in a row",
             found=", ".join(s.name for s in stacks),
-            expected="one",
+            expected=f"one of {', '.join(s.lower() for s in STACKS)}",
             remedy="Convert them into separate files, or use the slab layout.",
         )
     table = read_slab(paths, stacks=stacks, **options)
@@ -376,7 +342,7 @@ def convert(
         slab = Path(output).with_name(f".{Path(output).name}.slab.h5")
         try:
             write_slab(table, slab)
-            write_showerdata(slab, stacks[0].name, output)
+            write_showerdata([ShowerFile(slab, name)], output, source=table.source)
         finally:
             slab.unlink(missing_ok=True)
     return len(table.pdg)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ddcalogen.card import Dataset, DatasetFile
 from ddcalogen.errors import InputError
-from ddcalogen.training.stacks import find_stack
+from ddcalogen.training.stacks import Stack, find_stack
 
 __all__ = [
     "SPLITS",
@@ -42,6 +42,9 @@ _SPLIT_EDGES = (0.70, 0.80, 1.0)
 
 _GRID_TOLERANCE = 1e-6
 """Relative; programs round the pitch differently, which moves points of a shower by far less than a micrometre."""
+
+_MOST_POINTS = 1 << 24
+"""Of one shower."""
 
 Floats = NDArray[np.float32]
 
@@ -236,6 +239,15 @@ class ShowerFile:
     calorimeter
         Group of a slab file, "ecal" or "hcal"; "ecal+hcal": both, one behind the other (`ddcalogen.training.stacks`).
 
+    Attributes
+    ----------
+    energy_gev, direction, pdg
+        Incident particles, as in `Showers`.
+    layout
+        "slab" or "showerdata".
+    source
+        How the showers were made, if the file says so.
+
     Raises
     ------
     ConfigurationError
@@ -252,6 +264,7 @@ class ShowerFile:
         self._groups: list[_Group] = []
         try:
             with h5py.File(self.path) as file:
+                self.source = str(file.attrs.get("source", ""))
                 if "showers" in file:
                     self.layout: Literal["slab", "showerdata"] = "showerdata"
                     energy, direction, pdg = file["energies"][:, 0], file["directions"][:], file["pdg"][:]
@@ -353,6 +366,43 @@ class ShowerFile:
             *grid,
         )
 
+    def read_layers(self, start: int, stop: int, stack: Stack) -> Showers:
+        """Read showers start..stop-1, whose layers must be those of a stack.
+
+        Raises
+        ------
+        InputError
+            As `read`, or a layer is not in the stack.
+        """
+        showers = self.read(start, stop)
+        if len(showers.layer) and not (showers.layer.min() >= 0 and showers.layer.max() < stack.layers):
+            raise InputError(
+                "the layers of the shower file do not fit the calorimeter",
+                found=f"{self.path}, layers {showers.layer.min()}..{showers.layer.max()}",
+                expected=f"0..{stack.layers - 1} ({stack.name})",
+            )
+        return showers
+
+    def points_per_shower(self) -> NDArray[np.int64]:
+        """Number of points of each shower, int64 [N], without reading them.
+
+        Raises
+        ------
+        InputError
+            A ``showerdata`` file does not tell.
+        """
+        if self.layout == "slab":
+            counts: NDArray[np.int64] = np.sum([np.diff(group.offsets) for group in self._groups], axis=0)
+            return counts
+        try:
+            with h5py.File(self.path) as file:
+                number: NDArray[np.int64] = file["num_points"][:].astype(np.int64)
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise InputError("the numbers of points cannot be read", found=f"{self.path}: {error}") from error
+        if number.shape != (len(self),) or np.any((number < 0) | (number > _MOST_POINTS)):
+            raise InputError("the numbers of points make no sense", found=f"{self.path}: {number}")
+        return number
+
     def chunks(self, size: int = 256) -> Iterator[Showers]:
         """Yield all showers in order, `size` at a time (bounded memory)."""
         for start in range(0, len(self), size):
@@ -394,8 +444,7 @@ def describe_dataset(paths: Sequence[str | os.PathLike[str]], name: str, calorim
         file = ShowerFile(path, calorimeter)
         files.append(DatasetFile(name=file.path.name, sha256=file_sha256(path), showers=len(file)))
         counts += np.bincount(file.splits, minlength=len(SPLITS))
-        with h5py.File(path) as content:
-            sources.add(str(content.attrs.get("source", "")))
+        sources.add(file.source)
     lines = "".join(f"{digest}\n" for digest in sorted(f.sha256 for f in files))
     return Dataset(
         name=name,

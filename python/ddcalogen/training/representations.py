@@ -122,8 +122,8 @@ class Grids:
             follows_axis=self.follows_axis,
         )
 
-    def __call__(self, showers: Showers, stack: Stack, rng: np.random.Generator) -> Batch:
-        """Sum points into the grid; energy beyond its edges is lost."""
+    def fill(self, showers: Showers, stack: Stack, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Sum points into the grid, float32 [N, layers, nx, ny] in GeV; energy beyond its edges is lost."""
         x, y = _spread(showers, rng)
         if self.follows_axis:
             drift_x, drift_y = axis_drift_mm(showers, stack)
@@ -137,7 +137,11 @@ class Grids:
         cell = ((row * stack.layers + showers.layer) * self.nx + ix) * self.ny + iy
         size = len(showers) * stack.layers * self.nx * self.ny
         grid = np.bincount(cell[inside], showers.point_energy_gev[inside], size).astype(np.float32)
-        return {"grid": torch.from_numpy(grid.reshape(len(showers), stack.layers, self.nx, self.ny))}
+        return grid.reshape(len(showers), stack.layers, self.nx, self.ny)
+
+    def __call__(self, showers: Showers, stack: Stack, rng: np.random.Generator) -> Batch:
+        """Sum points into the grid."""
+        return {"grid": torch.from_numpy(self.fill(showers, stack, rng))}
 
 
 def cluster(

@@ -111,13 +111,7 @@ class ShowerStream:
 
     def _read(self, chunk: int) -> Showers:
         k, rows = self._chunks[chunk]
-        showers = self.files[k].read(int(rows[0]), int(rows[-1]) + 1)
-        if len(showers.layer) and not (showers.layer.min() >= 0 and showers.layer.max() < self.stack.layers):
-            raise InputError(
-                "the layers of the shower file do not fit the calorimeter",
-                found=f"{self.files[k].path}, layers {showers.layer.min()}..{showers.layer.max()}",
-                expected=f"0..{self.stack.layers - 1} ({self.stack.name})",
-            )
+        showers = self.files[k].read_layers(int(rows[0]), int(rows[-1]) + 1, self.stack)
         return showers.select(rows - rows[0])
 
     def _windows(self, rng: np.random.Generator) -> Iterator[Showers]:

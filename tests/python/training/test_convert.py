@@ -150,6 +150,16 @@ def test_both_layouts_hold_the_same(made: tuple[Path, list[Event]], tmp_path: Pa
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
+def test_two_calorimeters_in_one_showerdata_file(made: tuple[Path, list[Event]], tmp_path: Path) -> None:
+    pytest.importorskip("showerdata")
+    stacks = (COARSE, HCAL._replace(collection=COARSE.collection))
+    assert convert([made[0]], tmp_path / "both.h5", stacks=stacks, layout="showerdata") == NUMBER
+    convert([made[0]], tmp_path / "slab.h5", stacks=stacks)
+    both, slab = (ShowerFile(tmp_path / f"{n}.h5", "ecal+hcal").read(0, NUMBER) for n in ("both", "slab"))
+    np.testing.assert_array_equal(both.layer_energy_gev(78), slab.layer_energy_gev(78))
+    assert slab.layer.max() >= 30
+
+
 def test_command_and_join(made: tuple[Path, list[Event]], tmp_path: Path) -> None:
     out = tmp_path / "one.h5"
     options = ("--pitch-mm", 5.0, "--source", "made for a test")
@@ -183,7 +193,7 @@ def test_what_cannot_be_converted_is_told(made: tuple[Path, list[Event]], tmp_pa
     with pytest.raises(ConfigurationError, match="no file"):
         read_slab([])
     with pytest.raises(ConfigurationError, match="holds one calorimeter"):
-        convert([made[0]], tmp_path / "x.h5", stacks=(ECAL, HCAL), layout="showerdata")
+        convert([made[0]], tmp_path / "x.h5", stacks=(HCAL, ECAL), layout="showerdata")
     with pytest.raises(InputError, match="does not fly towards the front face"):
         read_slab([made[0]], stacks=(COARSE,), face_z_mm=-100.0)
     with pytest.raises(InputError, match="outside of what shower files can hold"):

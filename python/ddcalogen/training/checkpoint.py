@@ -113,12 +113,18 @@ def build_system(config: RunConfig) -> System[Any]:
     Raises
     ------
     ConfigurationError
-        Unknown system, or settings that it does not take.
+        Unknown system, or settings or a calorimeter that it does not take.
     """
     try:
         own = config.system_config()
     except ValidationError as error:
         raise ConfigurationError(f"the configuration of '{config.system}' is not valid", found=str(error)) from error
+    if config.data.calorimeter not in (able := config.calorimeters()):
+        raise ConfigurationError(
+            f"'{config.system}' cannot be made for the calorimeter",
+            found=config.data.calorimeter,
+            expected=" or ".join(able),
+        )
     return find_system(config.system)(own, find_stack(config.data.calorimeter), config.data.domain())
 
 

@@ -79,6 +79,11 @@ class RunConfig(_Section):
         """Return the system's own configuration, typed."""
         return find_system(self.system).Config.model_validate(self.settings)
 
+    def calorimeters(self) -> tuple[str, ...]:
+        """Return the names of the stacks that the system can be made for."""
+        shipped = DataConfig.model_validate(_shipped(self.system).get("data", {}))
+        return find_system(self.system).calorimeters or (shipped.calorimeter,)
+
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
@@ -108,6 +113,12 @@ def _read(text: str, where: str) -> dict[str, Any]:
             expected=_SECTIONS,
         )
     return {str(k): v or {} for k, v in content.items()}
+
+
+def _shipped(system: str) -> dict[str, Any]:
+    """Return the sections of the package's configuration of a system."""
+    path = importlib.resources.files("ddcalogen.training") / "configs" / f"{system}.yaml"
+    return _read(path.read_text(), f"{system}.yaml")
 
 
 _SECTIONS = "the sections data, training, system, smoke, each with keys"
@@ -148,8 +159,7 @@ def load_config(
         Unknown system, file that cannot be read, unknown keys, values of the wrong type or out of range.
     """
     kind = find_system(system)
-    shipped = importlib.resources.files("ddcalogen.training") / "configs" / f"{system}.yaml"
-    content = _read(shipped.read_text(), f"{system}.yaml")
+    content = _shipped(system)
     if path is not None:
         try:
             content = _merge(content, _read(path.read_text(), str(path)))

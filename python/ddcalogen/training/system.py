@@ -126,6 +126,8 @@ class System(nn.Module, abc.ABC, Generic[C]):
         A few words, for tables.
     description
         For the card: what it is, where it comes from, what it leaves out. Default: the docstring.
+    calorimeters
+        Names of the stacks that it can be made for; empty: that of its configuration in the package only.
 
     Parameters
     ----------
@@ -140,6 +142,7 @@ class System(nn.Module, abc.ABC, Generic[C]):
     Config: ClassVar[type[SystemConfig]]
     title: ClassVar[str]
     description: ClassVar[str] = ""
+    calorimeters: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: C, stack: Stack, domain: Domain) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ pytest.importorskip("onnxscript")
 
 from ddcalogen.card import read_card  # noqa: E402
 from ddcalogen.engine import Generator  # noqa: E402
-from ddcalogen.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from ddcalogen.training.checkpoint import Checkpoint, build_system, load_checkpoint, save_checkpoint  # noqa: E402
 from ddcalogen.training.config import load_config  # noqa: E402
 from ddcalogen.training.export import export_model  # noqa: E402
 from ddcalogen.training.loop import train  # noqa: E402
@@ -273,6 +273,19 @@ def test_hostile_configuration_files(content: str, tmp_path: Path) -> None:
     path.write_text(content)
     with pytest.raises(ConfigurationError):
         load_config("point_cloud", path)
+
+
+@pytest.mark.parametrize("system", system_names())
+def test_calorimeters(system: str) -> None:
+    """A system is made for every calorimeter it names, and refuses the others before anything is read."""
+    for name in STACKS:
+        config = load_config(system, None, [f"data.calorimeter={name}"], smoke=True)
+        if name in config.calorimeters():
+            assert build_system(config).stack.name == name
+        else:
+            with pytest.raises(ConfigurationError, match="cannot be made for"):
+                build_system(config)
+    assert load_config(system).data.calorimeter in config.calorimeters()
 
 
 def test_unknown_system_and_missing_file(tmp_path: Path) -> None:

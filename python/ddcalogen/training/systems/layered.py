@@ -78,6 +78,7 @@ class Layered(System[LayeredConfig]):
 
     Config = LayeredConfig
     title = "layer-wise mixture densities and quantile tables"
+    calorimeters = ("ECAL", "HCAL", "ECAL+HCAL")
 
     def __init__(self, config: LayeredConfig, stack: Stack, domain: Domain) -> None:
         super().__init__(config, stack, domain)

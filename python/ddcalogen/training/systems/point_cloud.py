@@ -74,6 +74,7 @@ class PointCloud(System[PointCloudConfig]):
 
     Config: ClassVar[type[SystemConfig]] = PointCloudConfig
     title: ClassVar[str] = "point cloud, diffusion"
+    calorimeters: ClassVar[tuple[str, ...]] = ("ECAL", "HCAL", "ECAL+HCAL")
     description: ClassVar[str] = (
         "Point cloud of Geant4 steps clustered on fifths of a cell, after CaloClouds II and 3 (2309.05704, 2511.01460):"
         " a normalising flow makes points and energy of each layer, centre of gravity and radius; an EDM diffusion "

@@ -90,6 +90,7 @@ def validate(
     from ddcalogen.validation import report
     from ddcalogen.validation.backprojection import compare_back_projection
     from ddcalogen.validation.placed import compare_placed
+    from ddcalogen.validation.placed_hadrons import compare_placed_hadrons
     from ddcalogen.validation.run import Settings, headline, update_card, write_report
     from ddcalogen.validation.run import validate as run
     from ddcalogen.validation.zoo import fitting_models, read_records, record_of, write_record, write_zoo
@@ -111,8 +112,10 @@ def validate(
             result = run(generator, files, settings, tell)
             sections: list[report.Section] = []
             numbers: dict[str, Any] = {}
-            if placed and generator.card.calorimeter.name == "ECAL":
-                truth = result.reference.showers
+            truth = result.reference.showers
+            if placed and result.reference.observables.readout.hadronic:
+                sections, numbers = compare_placed_hadrons(generator, truth, folder, seed=seed, progress=tell)
+            elif placed:
                 sections, numbers = compare_placed(
                     generator, truth, folder, full_simulation=full_simulation, seed=seed, progress=tell
                 )

@@ -98,8 +98,12 @@ def _rings(o: Observables) -> Doubles:
 
 def hadron_features(o: Observables, reference: Observables) -> Doubles:
     """Return the 25 features of CaloClouds II and what tells hadrons: where the shower starts, its centre behind that,
-    width in depth, leakage, and the sharing between ECAL and HCAL where there are both. float64 [N, 29 or 30]."""
-    names = ("start_layer", "depth_from_start", "rms_layer", "last_layers", "ecal_fraction")
+    width in depth, leakage, the energy of single particles, and the sharing between ECAL and HCAL where there are both.
+    float64 [N, 30 or 32]."""
+    names = (
+        "start_layer", "depth_from_start", "rms_layer", "last_layers", "single_hcal_gev", "single_ecal_gev",
+        "ecal_fraction",
+    )  # fmt: skip
     columns = [o.scalars[name] for name in names if name in o.scalars]
     return np.concatenate([caloclouds_features(o, reference), np.stack(columns, axis=1)], axis=1)
 
@@ -117,7 +121,7 @@ def convl2l_features(o: Observables) -> Doubles:
 
 
 def physics_features(o: Observables) -> Doubles:
-    """Return the features of FPD and KPD: incident energy and all observables of a shower, float64 [N, 19 to 22]."""
+    """Return the features of FPD and KPD: incident energy and all observables of a shower, float64 [N, 19 to 24]."""
     return np.stack([o.energy_gev, *o.scalars.values()], axis=1)
 
 

@@ -84,9 +84,11 @@ SCALARS: dict[str, tuple[str, str]] = {
     "cell_rms_gev": ("width of the cell energies", "GeV"),
     "depth_from_start": ("centre of gravity behind the first layer of the shower", "layers"),
     "last_layers": (f"energy fraction in the last {LAST_LAYERS} layers", ""),
+    "single_hcal_gev": ("mean energy of HCAL cells below 1 MeV", "GeV"),
+    "single_ecal_gev": ("mean energy of ECAL cells below 0.4 MeV", "GeV"),
     "ecal_fraction": ("energy fraction in the ECAL", ""),
 }
-"""Observables of one shower: name -> (what it is, unit). The last three belong to hadrons, the very last to an ECAL
+"""Observables of one shower: name -> (what it is, unit). The last five belong to hadrons, the last two to an ECAL
 before an HCAL; there, visible energies are multiplied by calibration constants before they are added."""
 
 
@@ -144,12 +146,12 @@ class Readout:
     @property
     def scalars(self) -> dict[str, tuple[str, str]]:
         """Observables of this readout: name -> (what it is, unit)."""
-        extra = {"depth_from_start", "last_layers", "ecal_fraction"}
-        if self.hadronic:
-            extra -= {"depth_from_start", "last_layers"}
+        left_out = set() if self.hadronic else {"depth_from_start", "last_layers", "single_hcal_gev"}
         if not self.combined:
-            return {n: t for n, t in SCALARS.items() if n not in extra}
-        named = {n: t for n, t in SCALARS.items() if n not in extra - {"ecal_fraction"}}
+            left_out |= {"single_ecal_gev", "ecal_fraction"}
+        named = {n: t for n, t in SCALARS.items() if n not in left_out}
+        if not self.combined:
+            return named
         return {
             **named,
             "visible_gev": ("calibrated energy", "GeV"),
@@ -475,6 +477,7 @@ def measure(showers: Showers, cells: Cells, readout: Readout, weights: Doubles |
         "depth_from_start": np.where(start < layers, layer - start, 0.0),
         "last_layers": weighted[:, -LAST_LAYERS:].sum(axis=1) / safe,
         "ecal_fraction": weighted[:, readout.parts[0].layers].sum(axis=1) / safe,
+        **{f"single_{p.name}_gev": _single_particles(hit, p) for p in readout.parts},
     }
     return Observables(
         incident,
@@ -489,6 +492,15 @@ def measure(showers: Showers, cells: Cells, readout: Readout, weights: Doubles |
         readout,
         weight,
     )
+
+
+def _single_particles(hit: Cells, part: Part) -> Doubles:
+    """Mean energy of the cells up to four thresholds, mostly of one particle; the threshold if there are none."""
+    inside = (hit.layer >= part.layers.start) & (hit.layer < part.layers.stop)
+    few = inside & (hit.energy_gev < 4 * part.threshold_gev)
+    number = np.bincount(hit.shower[few], minlength=hit.showers)
+    total = np.bincount(hit.shower[few], hit.energy_gev[few], hit.showers)
+    return np.where(number > 0, total / np.maximum(number, 1), part.threshold_gev)
 
 
 def _start_layer(layer_gev: Doubles, readout: Readout) -> Doubles:

@@ -10,6 +10,7 @@ detector with the same placement (resolutions, two photons).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -30,9 +31,11 @@ from ddcalogen.simulate import collections_of
 from ddcalogen.sources import transport
 from ddcalogen.training.data import Showers
 from ddcalogen.validation import plots, report
+from ddcalogen.validation.entries import REGIONS, barrel_entries, entries_in, region_text
 from ddcalogen.validation.metrics import Value, relative_width
-from ddcalogen.validation.observables import THRESHOLD_GEV
+from ddcalogen.validation.observables import THICK_FROM, THRESHOLD_GEV
 from ddcalogen.validation.samples import generate
+from ddcalogen.validation.study import Bin
 
 __all__ = [
     "EventCells",
@@ -49,7 +52,6 @@ __all__ = [
 ]
 
 Doubles = NDArray[np.float64]
-_CUT_GEV = THRESHOLD_GEV["ecal"]
 _CLUSTERED = 400
 """Showers that are clustered, at most."""
 _FLIGHT_MM = 1800.0
@@ -83,36 +85,50 @@ class EventCells:
 
 
 def _event_cells(
-    geometry: Geometry, event: NDArray[Any], cell_id: NDArray[np.uint64], energy: NDArray[Any], events: int
+    geometry: Geometry,
+    event: NDArray[Any],
+    cell_id: NDArray[np.uint64],
+    energy: NDArray[Any],
+    events: int,
+    hcal_layer: int = 0,
 ) -> EventCells:
-    """Sum deposits of the same event and cell, cut, and look the cells up."""
+    """Sum deposits of the same event and cell, cut, and look the cells up; layers of an HCAL begin at `hcal_layer`."""
     order = np.lexsort((cell_id, event))
     event, cell_id, energy = event[order], cell_id[order], energy[order].astype(np.float64)
     first = np.ones(len(event), bool)
     first[1:] = (event[1:] != event[:-1]) | (cell_id[1:] != cell_id[:-1])
     total = np.add.reduceat(energy, np.flatnonzero(first)) if len(event) else energy
     event, cell_id = event[first], cell_id[first]
-    keep = total > _CUT_GEV
-    event, cell_id, total = event[keep], cell_id[keep], total[keep]
     surfaces = geometry.surfaces
     planes = surfaces.planes
+    plane = np.asarray(surfaces.plane_of(cell_id))
+    in_hcal = np.array([d.name.lower().startswith("hcal") for d in surfaces.detectors])
     lowest: dict[int, int] = {}
     for p in planes:
         lowest[p.detector] = min(p.layer, lowest.get(p.detector, p.layer))
-    layer_of = np.array([p.layer - lowest[p.detector] for p in planes])
+    of_plane = in_hcal[np.array([p.detector for p in planes])]
+    hadronic = of_plane[plane]
+    keep = total > np.where(hadronic, THRESHOLD_GEV["hcal"], THRESHOLD_GEV["ecal"])
+    layer_of = np.array([p.layer - lowest[p.detector] for p in planes]) + np.where(of_plane, hcal_layer, 0)
+    event, cell_id, total, plane = event[keep], cell_id[keep], total[keep], plane[keep]
     counts = np.bincount(event, minlength=events)
     return EventCells(
         np.concatenate(([0], np.cumsum(counts))),
         np.asarray(surfaces.cell_centres(cell_id), np.float64),
         total,
-        layer_of[np.asarray(surfaces.plane_of(cell_id))],
+        layer_of[plane],
     )
 
 
-def cells_of_showers(geometry: Geometry, showers: CellShowers, event: NDArray[np.int64], events: int) -> EventCells:
-    """Cells of events out of placed showers; `event` int64 [N] names the event of each shower."""
+def cells_of_showers(
+    geometry: Geometry, showers: CellShowers, event: NDArray[np.int64], events: int, hcal_layer: int = 0
+) -> EventCells:
+    """Cells of events out of placed showers.
+
+    event int64 [N] names the event of each shower; hcal_layer: number of the first HCAL layer, behind those of an ECAL.
+    """
     row = np.repeat(event, showers.cells_per_shower)
-    return _event_cells(geometry, row, showers.cell_id, showers.energy_gev, events)
+    return _event_cells(geometry, row, showers.cell_id, showers.energy_gev, events, hcal_layer)
 
 
 def read_full_simulation(
@@ -211,7 +227,7 @@ def region_of(generator: Generator, particles: IncidentParticles) -> NDArray[np.
     return np.array(names)
 
 
-def calibrate(cells: EventCells, energy_gev: Doubles, thick_from: int = 20) -> tuple[float, float]:
+def calibrate(cells: EventCells, energy_gev: Doubles, thick_from: int = THICK_FROM) -> tuple[float, float]:
     """Return factors from visible to incident energy for thin and thick layers: least squares of relative errors."""
     thin = cells.sums(cells.energy_gev * (cells.layer < thick_from))
     thick = cells.sums(cells.energy_gev * (cells.layer >= thick_from))
@@ -332,25 +348,6 @@ def _scatter(
     return plots.Picture("response_origin", "Response to each particle; gaps and corners pull it down.", "", figure)
 
 
-def barrel_entries(generator: Generator, showers: Showers, rng: np.random.Generator) -> IncidentParticles:
-    """Put showers on random points of one barrel stave, away from its edges, with their own directions."""
-    stacks = generator.stacks
-    frame = next(f for f in (stacks.frame(i) for i in range(len(stacks))) if abs(f["normal"][2]) < 0.5)
-    axes = np.array([frame["x_axis"], frame["y_axis"], frame["normal"]])
-    n = len(showers)
-    local = np.stack([rng.uniform(-1800, 1800, n), rng.uniform(-250, 250, n), np.full(n, frame["face_mm"])], axis=1)
-    direction = showers.direction.astype(np.float64)
-    return IncidentParticles(
-        pdg=showers.pdg,
-        energy_gev=showers.energy_gev.astype(np.float64),
-        position_mm=local @ axes,
-        direction=(direction / np.linalg.norm(direction, axis=1, keepdims=True)) @ axes,
-        time_ns=np.zeros(n),
-        event=np.arange(n, dtype=np.uint64),
-        particle=np.zeros(n, np.uint32),
-    )
-
-
 def spots_of(showers: Showers) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Points as the placement takes them: float32 [P,4] (x mm, y mm, layer, GeV) and int64 [N] points per shower."""
     table = np.column_stack([showers.x_mm, showers.y_mm, showers.layer, showers.point_energy_gev])
@@ -377,7 +374,7 @@ def _reconstruct(
     """Energy ratio, distance at the face (mm) and pointing error (degrees) of the strongest cluster of each shower."""
     placed = generator.place(particles, *spots_of(showers))
     cells = cells_of_showers(generator.geometry, placed, np.arange(len(particles)), len(particles))
-    scale = np.where(cells.layer < 20, *factors)
+    scale = np.where(cells.layer < THICK_FROM, *factors)
     energy, across, pointing, number = [], [], [], []
     for i in range(len(cells)):
         part = slice(cells.offsets[i], cells.offsets[i + 1])
@@ -421,7 +418,7 @@ def _two_photons(
         particles = dataclasses.replace(place, position_mm=position)
         placed = generator.place(particles, *spots_of(showers))
         cells = cells_of_showers(generator.geometry, placed, np.arange(2 * pairs) // 2, pairs)
-        scale = np.where(cells.layer < 20, *factors)
+        scale = np.where(cells.layer < THICK_FROM, *factors)
         found = []
         for i in range(pairs):
             part = slice(cells.offsets[i], cells.offsets[i + 1])
@@ -438,54 +435,109 @@ def _after_placement(
     straight = np.flatnonzero(showers.energy_gev > 5)[:_CLUSTERED]
     showers = showers.select(straight)
     model, _ = generate(generator, showers, rng=rng)
-    particles = barrel_entries(generator, showers, rng)
     geant4 = spread_points(showers, rng)
-    found = {"Geant4": _reconstruct(generator, geant4, particles, factors),
-             "model": _reconstruct(generator, model, particles, factors)}  # fmt: skip
-    # one common factor, so that Geant4's energies come out right and the model's show its own scale
-    middle = float(np.median(found["Geant4"]["energy"])) or 1.0
-    rows, numbers = [], []
-    for low, high in ((5, 15), (15, 35), (35, 65), (65, 131)):
-        use = (showers.energy_gev >= low) & (showers.energy_gev < high)
-        if use.sum() < 20:
+    middle, rows, numbers, by_region, bins = 1.0, [], [], {}, []
+    for region in REGIONS:
+        edges = (5, 15, 35, 65, 131) if region == "barrel" else (5, 35, 131)
+        few = slice(None) if region == "barrel" else slice(_CLUSTERED // 2)
+        content = {
+            "Geant4": geant4.select(np.arange(len(showers))[few]),
+            "model": model.select(np.arange(len(showers))[few]),
+        }
+        particles = entries_in(region, generator, content["Geant4"], rng)
+        if particles is None:
             continue
-        row: list[Any] = [f"{low} to {high} GeV ({int(use.sum())})"]
-        entry: dict[str, Any] = {"low_gev": low, "high_gev": high, "showers": int(use.sum())}
-        for key, values in found.items():
-            mu, width = relative_width(values["energy"][use] / middle)
-            across, pointing = _median(values["across_mm"][use], rng), _median(values["pointing_deg"][use], rng)
-            row += [str(mu), str(width), str(across), str(pointing)]
-            entry[key] = {"mu90": mu, "width": width, "across_mm": across, "pointing_deg": pointing,
-                          "photons": mean_of(values["photons"][use])}  # fmt: skip
-        rows.append(row)
-        numbers.append(entry)
+        found = {key: _reconstruct(generator, s, particles, factors) for key, s in content.items()}
+        if region == "barrel":
+            # one common factor, so that Geant4's energies come out right and the model's show its own scale
+            middle = float(np.median(found["Geant4"]["energy"])) or 1.0
+        everything = np.ones(len(particles), bool)
+        by_region[region] = {key: _cluster_figures(v, everything, middle, rng) for key, v in found.items()}
+        energy = particles.energy_gev
+        for low, high in itertools.pairwise(edges):
+            use = (energy >= low) & (energy < high)
+            if use.sum() < 20:
+                continue
+            mine = {key: _cluster_figures(v, use, middle, rng) for key, v in found.items()}
+            numbers.append({"region": region, "low_gev": low, "high_gev": high, "showers": int(use.sum()), **mine})
+            columns = ("mu90", "width", "across_mm", "pointing_deg")
+            label = f"{low} to {high} GeV ({int(use.sum())})"
+            rows.append([region, label, *(str(mine[key][name]) for key in mine for name in columns)])
+            if region == "barrel":
+                bins.append(_bin(low, high, int(use.sum()), mine["Geant4"], mine["model"]))
     section = report.Section(
         "After placement and clustering",
-        "Geant4 showers and the model's, for the same particles at random points of a barrel stave, brought into the "
-        "real "
-        "cells by the same placement, then clustered. Energies relative to the incident one, with one calibration for "
-        "both; "
+        "Geant4 showers and the model's, for the same particles, brought into the real cells by the same placement, "
+        "then clustered; "
+        + "; ".join(f"<em>{region}</em>: {region_text(generator, region)}" for region in by_region)
+        + ". Energies relative to the incident one, with one calibration for everything, that of Geant4 in the barrel; "
         "distance of the cluster's centre from the true line, and angle between its axis and the true direction: "
         "medians.",
         [
             report.table(
                 [
+                    "region",
                     "energy",
-                    *(f"{what}, {who}" for who in found for what in ("μ90", "σ90/μ90", "distance (mm)", "angle (°)")),
+                    *(
+                        f"{what}, {who}"
+                        for who in ("Geant4", "model")
+                        for what in ("μ90", "σ90/μ90", "distance (mm)", "angle (°)")
+                    ),
                 ],
                 rows,
             )
         ],
     )
+    pictures = []
+    if len(bins) > 1:
+        lines = [("reference", "Geant4", plots.GEANT4), ("model", "model", plots.MODEL)]
+        picture = plots.plot_response(bins, "energy", lines, section="")
+        pictures.append(dataclasses.replace(
+            picture, name="clustered_energy",
+            caption="Clusters in the barrel: linearity and resolution (mean and rms of the narrowest 90 %).",
+        ))  # fmt: skip
+    labels = {"mu90": "μ90 / E", "width": "σ90 / μ90", "across_mm": "distance (mm)", "pointing_deg": "angle (°)"}
+    panels = {
+        label: {str(region): {key: v[name] for key, v in found.items()} for region, found in by_region.items()}
+        for name, label in labels.items()
+    }
+    pictures.append(
+        plots.plot_regions(panels, "clustered_regions", "Clusters in the parts of the detector, above 5 GeV.")
+    )
+    section.pictures += [(plots.save(picture, folder / "plots"), picture.caption) for picture in pictures]
     pairs = {}
     strong = np.flatnonzero((showers.energy_gev > 15) & (showers.direction[:, 2] > 0.9))[:100]
     if len(strong) >= 20:
         seed = int(rng.integers(1 << 31))
-        for key, content in (("Geant4", geant4), ("model", model)):
-            pairs[key] = _two_photons(generator, content.select(strong), factors, np.random.default_rng(seed))
+        for key, sample in (("Geant4", geant4), ("model", model)):
+            pairs[key] = _two_photons(generator, sample.select(strong), factors, np.random.default_rng(seed))
         picture = _pair_picture(pairs, len(strong) // 2)
         section.pictures.append((plots.save(picture, folder / "plots"), picture.caption))
     return section, {"clusters": numbers, "photon_pairs": pairs}
+
+
+def _cluster_figures(
+    values: dict[str, Doubles], use: NDArray[np.bool_], middle: float, rng: np.random.Generator
+) -> dict[str, Value]:
+    mu, width = relative_width(values["energy"][use] / middle)
+    return {
+        "mu90": mu,
+        "width": width,
+        "across_mm": _median(values["across_mm"][use], rng),
+        "pointing_deg": _median(values["pointing_deg"][use], rng),
+        "photons": mean_of(values["photons"][use]),
+    }
+
+
+def _bin(low: float, high: float, showers: int, geant4: dict[str, Value], model: dict[str, Value]) -> Bin:
+    both = {"reference": geant4, "model": model}
+    return Bin(
+        low,
+        high,
+        dict.fromkeys(both, showers),
+        {key: v["mu90"] for key, v in both.items()},
+        {key: v["width"] for key, v in both.items()},
+    )
 
 
 def _median(values: Doubles, rng: np.random.Generator) -> Value:
@@ -508,7 +560,10 @@ def _pair_picture(pairs: dict[str, list[tuple[float, Value]]], number: int) -> p
     axis.set(xlabel="distance of the two photons (mm)", ylabel="photons found", ylim=(0.8, 2.5))
     axis.legend(frameon=False)
     return plots.Picture(
-        "photon_pairs", f"Two photons above 15 GeV, {number} pairs: how many are found.", "After placement", figure
+        "photon_pairs",
+        f"Two photons above 15 GeV in the barrel, {number} pairs: how many are found.",
+        "After placement",
+        figure,
     )
 
 
@@ -522,7 +577,7 @@ def compare_placed(
     copies: int = 5,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[report.Section], dict[str, Any]]:
-    """Run the studies that the input allows.
+    """Run the studies of photons in the ECAL that the input allows.
 
     Parameters
     ----------

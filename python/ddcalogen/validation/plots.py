@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ddcalogen.errors import ConfigurationError
 from ddcalogen.files import replace_when_complete
+from ddcalogen.validation.metrics import Value
 from ddcalogen.validation.observables import SPECTRUM_EDGES_GEV, Observables
 from ddcalogen.validation.samples import Sample
 from ddcalogen.validation.study import Bin
@@ -23,6 +24,7 @@ __all__ = [
     "Picture",
     "check_plotting",
     "histogram_panels",
+    "plot_regions",
     "plot_response",
     "plot_samples",
     "save",
@@ -37,7 +39,7 @@ _SCALAR_PLOTS = (
     "response", "hits", "cog_layer", "start_layer", "cog_along_mm", "cog_across_mm", "rms_along_mm", "rms_across_mm",
     "rms_layer", "radius_mm", "third_1", "third_3", "cell_mean_gev", "visible_gev",
 )  # fmt: skip
-_HADRON_PLOTS = ("depth_from_start", "last_layers", "ecal_fraction")
+_HADRON_PLOTS = ("depth_from_start", "last_layers", "single_hcal_gev", "single_ecal_gev", "ecal_fraction")
 
 _LEAST_IN_WINDOW = 50
 """Showers a distribution at about fixed energy or angle must have."""
@@ -226,7 +228,7 @@ def scalar_label(o: Observables, name: str) -> tuple[str, float]:
     scale = 1.0
     if name == "response" and not o.readout.combined:
         scale, unit = 1e3, "MeV / GeV"
-    elif name.startswith("cell_"):
+    elif name.startswith(("cell_", "single_")):
         scale, unit = 1e3, "MeV"
     return title + (f" ({unit})" if unit else ""), scale
 
@@ -378,3 +380,28 @@ def plot_response(bins: Sequence[Bin], along: str, samples: Sequence[tuple[str, 
         section,
         figure,
     )
+
+
+def plot_regions(panels: dict[str, dict[str, dict[str, Value]]], name: str, caption: str) -> Picture:
+    """Figures in parts of the detector: label of the panel -> region -> "Geant4" or "model" -> value."""
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(style()):
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(2.75 * len(panels), 3.6), layout="constrained", squeeze=False
+        )
+        for axis, (label, regions) in zip(axes[0], panels.items(), strict=True):
+            x = np.arange(len(regions), dtype=float)
+            for key, colour, marker, shift in (("Geant4", GEANT4, "s", -0.12), ("model", MODEL, "o", 0.12)):
+                values = [found[key] for found in regions.values()]
+                axis.errorbar(
+                    x + shift, [v.value for v in values], [v.error for v in values], fmt=marker, ms=5, capsize=2,
+                    color=colour, label=key,
+                )  # fmt: skip
+            axis.set_xticks(x, list(regions), rotation=35, ha="right", fontsize=10)
+            axis.tick_params(axis="x", which="minor", bottom=False, top=False)
+            axis.set_xlim(-0.5, len(regions) - 0.5)
+            axis.set_ylabel(label)
+            axis.margins(y=0.3)
+        axes[0, 0].legend(fontsize=9, loc="best")
+    return Picture(name, caption, "", figure)

@@ -145,7 +145,7 @@ def test_features_of_hadrons() -> None:
 
     o = sample("reference", toy_hadrons(30))
     features = classifiers.hadron_features(o.observables, o.observables)
-    assert features.shape == (30, 30)
+    assert features.shape == (30, 32)
     np.testing.assert_allclose(features[:, 5:15].sum(axis=1), 1, atol=1e-6)
     inside = features[:, 15:25].sum(axis=1)
     assert ((inside > 0.7) & (inside < 1.3)).all()  # rings of both calorimeters, one mean constant each

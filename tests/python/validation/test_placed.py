@@ -75,7 +75,8 @@ def test_all_studies_run_on_a_toy(
     assert barrel["region"] == "barrel"
     assert barrel["hits"]["model"].value == pytest.approx(1, abs=0.2)  # all spots of the toy in one cell
     assert all(
-        (tmp_path / "plots" / f"{name}.png").stat().st_size > 5000 for name in ("response_origin", "photon_pairs")
+        (tmp_path / "plots" / f"{name}.png").stat().st_size > 5000
+        for name in ("response_origin", "photon_pairs", "clustered_regions")
     )
 
 

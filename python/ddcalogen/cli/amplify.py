@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from ddcalogen.cli.console import console, error_console
+from ddcalogen.cli.console import console, progress_bar
 from ddcalogen.cli.simulate import DEFAULT_DETECTOR
+from ddcalogen.cli.train import Watch, check_packages
 from ddcalogen.models import find_model
 
 __all__ = ["register"]
@@ -49,15 +50,18 @@ def amplify(
     from ddcalogen.geometry import load_snapshot
     from ddcalogen.validation.amplification_study import run_study
 
-    page = run_study(
-        Generator(find_model(truth_model), load_snapshot(DEFAULT_DETECTOR), seed=seed),
-        output,
-        energy_gev=energy,
-        truth_showers=truth,
-        trained_on=training,
-        generated=generated,
-        checkpoint=checkpoint,
-        settings=settings or [],
-        say=lambda text: error_console.print(text, markup=False),
-    )
+    check_packages()
+    generator = Generator(find_model(truth_model), load_snapshot(DEFAULT_DETECTOR), seed=seed)
+    with progress_bar() as bar:
+        page = run_study(
+            generator,
+            output,
+            energy_gev=energy,
+            truth_showers=truth,
+            trained_on=training,
+            generated=generated,
+            checkpoint=checkpoint,
+            settings=settings or [],
+            observer=Watch(bar),
+        )
     console.print(f"wrote {page}")

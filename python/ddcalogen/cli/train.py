@@ -14,7 +14,7 @@ from rich.progress import Progress, TaskID
 from ddcalogen.cli.console import console, error_console, progress_bar
 from ddcalogen.errors import ConfigurationError, InputError
 
-__all__ = ["check_packages", "register"]
+__all__ = ["Watch", "check_packages", "register"]
 
 
 class Accelerator(str, Enum):
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command("export")(export)
 
 
-class _Watch:
+class Watch:
     """Shows a run: a bar on the terminal, lines for what is worth one."""
 
     def __init__(self, bar: Progress) -> None:
@@ -123,7 +123,7 @@ def train(
             accelerator=accelerator.value,
             devices=devices,
             threads=threads,
-            observer=_Watch(bar),
+            observer=Watch(bar),
         )
     console.print(f"wrote {best}", soft_wrap=True)
 

@@ -92,7 +92,7 @@ class AutoregressiveStack(nn.Module):
         unit = torch.arange(hidden) % self.groups - 1
         see_in = (group[:, None] <= unit[None]).float()
         see_mid = (unit[:, None] <= unit[None]).float()
-        see_out = (unit[:, None] < group[None]).float().repeat_interleave(self.free, 1)
+        see_out = (unit[:, None] < group[None]).float().repeat(1, self.free)
         self.see_in: Tensor
         self.see_mid: Tensor
         self.see_out: Tensor
@@ -130,7 +130,8 @@ class AutoregressiveStack(nn.Module):
         h = torch.relu(torch.matmul(x, w_in) + torch.matmul(given, w_given) + b_in.unsqueeze(-2))
         h = torch.relu(torch.matmul(h, w_mid) + b_mid.unsqueeze(-2))
         free: Tensor = torch.matmul(h, w_out) + b_out.unsqueeze(-2)
-        return free.reshape(*free.shape[:-1], self.size, self.free)
+        # one parameter after the other, each of all variables: see `rational_quadratic`
+        return free.reshape(*free.shape[:-1], self.free, self.size).transpose(-1, -2)
 
     def spline(self, y: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
         """Undo the splines of a block."""
@@ -162,10 +163,12 @@ class AutoregressiveStack(nn.Module):
     def _blocks(self, x: Tensor, given: Tensor, weights: Weights) -> tuple[Tensor, Tensor, list[Tensor]]:
         total = torch.zeros_like(x[..., 0])
         between = []
+        # unbound at once: the gradient of a single selection is as large as all weights
+        of_block = list(zip(*(torch.unbind(w) for w in weights), strict=True))
         for block in range(self.blocks):
             if self.reverse_first:
                 x = x.flip(-1)
-            free = self.parameters_of([w[block] for w in weights], x, given)
+            free = self.parameters_of(of_block[block], x, given)
             x, log_slope = rational_quadratic(x, free, bound=self.bound)
             total = total + log_slope.sum(-1)
             if not self.reverse_first:

@@ -38,38 +38,37 @@ def rational_quadratic(x: Tensor, free: Tensor, *, bound: float, inverse: bool =
         [...] each; the logarithm of dy/dx.
     """
     bins = (free.shape[-1] + 1) // 3
-    width, height, slope = torch.split(free, [bins, bins, bins - 1], dim=-1)
-    knots = [_knots(v, bound, bins) for v in (width, height)]
-    # positive, 1 at 0; unlike softplus, its bits do not depend on the place in the tensor (docs/model_contract.md)
-    inner = _SMALLEST + (1.0 - _SMALLEST) * 0.5 * (slope + torch.sqrt(slope * slope + 4.0))
-    one = torch.ones_like(inner[..., :1])
-    slope = torch.cat([one, inner, one], -1)
+    # bins on the last axis but one: operators then run along neighbouring numbers, several times as fast
+    width, height, slope = torch.split(free.transpose(-1, -2), [bins, bins, bins - 1], dim=-2)
+    width, height = _shares(width, bins), _shares(height, bins)
 
     inside = (x > -bound) & (x < bound)
     point = x.clamp(-bound, bound)
-    source, target = (knots[1], knots[0]) if inverse else (knots[0], knots[1])
-    # one-hot of the bin: at or above its lower knot, below its upper one
-    above = (point[..., None] >= source[..., 1:-1]).to(x.dtype)
-    first = torch.ones_like(above[..., :1])
-    chosen = torch.cat([first, above], -1) - torch.cat([above, torch.zeros_like(first)], -1)
+    knots = (torch.cumsum(height if inverse else width, -2)[..., :-1, :] * 2.0 - 1.0) * bound
+    # the bins below that of the point, and the one-hot of its own: at or above its lower knot, below its upper one
+    above = (point.unsqueeze(-2) >= knots).to(x.dtype)
+    chosen = torch.nn.functional.pad(above, (0, 0, 1, 0), value=1.0) - torch.nn.functional.pad(above, (0, 0, 0, 1))
 
-    def pick(v: Tensor) -> Tensor:
-        return (v * chosen).sum(-1)
+    def lower(share: Tensor) -> Tensor:
+        return ((share[..., :-1, :] * above).sum(-2) * 2.0 - 1.0) * bound
 
-    x0, y0 = pick(source[..., :-1]), pick(target[..., :-1])
-    dx, dy = pick(source[..., 1:]) - x0, pick(target[..., 1:]) - y0
-    s0, s1 = pick(slope[..., :-1]), pick(slope[..., 1:])
+    def size(share: Tensor) -> Tensor:
+        return (share * chosen).sum(-2) * (2.0 * bound)
+
+    x0, y0, dx, dy = lower(width), lower(height), size(width), size(height)
+    # slope 1, free parameter 0, at both ends
+    s0 = _slope((slope * chosen[..., 1:, :]).sum(-2))
+    s1 = _slope((slope * chosen[..., :-1, :]).sum(-2))
+    mean = dy / dx
     if inverse:
-        mean = dx / dy  # height over width, whichever way the map goes
-        rest = point - x0
+        rest = point - y0
         extra = s0 + s1 - 2.0 * mean
-        a = dx * (mean - s0) + rest * extra
-        b = dx * s0 - rest * extra
+        a = dy * (mean - s0) + rest * extra
+        b = dy * s0 - rest * extra
         c = -mean * rest
         share = 2.0 * c / (-b - torch.sqrt((b * b - 4.0 * a * c).clamp(min=0.0)))
-        y = y0 + share * dy
+        y = x0 + share * dx
     else:
-        mean = dy / dx
         share = (point - x0) / dx
         y = y0 + dy * (mean * share * share + s0 * share * (1.0 - share)) / (
             mean + (s0 + s1 - 2.0 * mean) * share * (1.0 - share)
@@ -83,9 +82,12 @@ def rational_quadratic(x: Tensor, free: Tensor, *, bound: float, inverse: bool =
     return torch.where(inside, y, x), torch.where(inside, log_slope, torch.zeros_like(log_slope))
 
 
-def _knots(free: Tensor, bound: float, bins: int) -> Tensor:
-    """Positions of the bins + 1 knots from unbounded parameters."""
-    share = _SMALLEST + (1.0 - _SMALLEST * bins) * torch.softmax(free, -1)
-    inner = torch.cumsum(share, -1)[..., :-1]
-    edge = torch.zeros_like(inner[..., :1])
-    return (torch.cat([edge, inner, edge + 1.0], -1) * 2.0 - 1.0) * bound
+def _shares(free: Tensor, bins: int) -> Tensor:
+    """Sizes of the bins, as shares of the whole, from unbounded parameters [..., bins, :]."""
+    return _SMALLEST + (1.0 - _SMALLEST * bins) * torch.softmax(free, -2)
+
+
+def _slope(free: Tensor) -> Tensor:
+    """Slope at a knot: positive, 1 at 0; unlike softplus, its bits do not depend on the place in the tensor
+    (docs/model_contract.md)."""
+    return _SMALLEST + (1.0 - _SMALLEST) * 0.5 * (free + torch.sqrt(free * free + 4.0))

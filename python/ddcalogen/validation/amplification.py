@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ddcalogen.errors import InputError
 from ddcalogen.training.data import Showers
 from ddcalogen.validation.metrics import Value, divergence
-from ddcalogen.validation.observables import THRESHOLD_GEV, make_cells
+from ddcalogen.validation.observables import THRESHOLD_GEV
 
 __all__ = [
     "DEVIATIONS",
@@ -47,6 +47,8 @@ Floats = NDArray[np.float32]
 
 PIXELS = 10
 """Cells along x and y of the projection."""
+_BLOCK = 512
+"""Showers projected at once."""
 LEAST_PER_REGION = 10
 """Truth showers that a region must hold (2202.07352)."""
 OBSERVABLES = {
@@ -66,21 +68,27 @@ DEVIATIONS = {
 """Measures of the deviation of shares q from true shares p."""
 
 
-def project(
-    showers: Showers, depth_mm: Doubles, *, cell_mm: float, rotation_rad: float = 0.0, calorimeter: str = "ecal"
-) -> Floats:
+def project(showers: Showers, depth_mm: Doubles, *, cell_mm: float, calorimeter: str = "ecal") -> Floats:
     """Return the sum over the layers of the cells above threshold, float32 [N, 10, 10], MeV.
 
-    The grid lies around the shower axis (in each layer), with a corner of four cells on it.
+    The grid lies around the shower axis (in each layer), with a corner of four cells on it; points count where they
+    are, so those of a merging grid must be spread over its cells before.
     """
-    cells = make_cells(showers, depth_mm, cell_mm=cell_mm, rotation_rad=rotation_rad).above(THRESHOLD_GEV[calorimeter])
-    ix = np.floor(cells.along_mm / cell_mm + 1e-9).astype(np.int64) + PIXELS // 2
-    iy = np.floor(cells.across_mm / cell_mm + 1e-9).astype(np.int64) + PIXELS // 2
-    inside = (ix >= 0) & (ix < PIXELS) & (iy >= 0) & (iy < PIXELS)
-    pixel = (cells.shower * PIXELS + ix) * PIXELS + iy
-    size = cells.showers * PIXELS * PIXELS
-    mev = 1e3 * np.bincount(pixel[inside], cells.energy_gev[inside], size)
-    return mev.astype(np.float32).reshape(cells.showers, PIXELS, PIXELS)
+    layers, threshold = len(depth_mm), THRESHOLD_GEV[calorimeter]
+    images = np.zeros((len(showers), PIXELS, PIXELS), np.float32)
+    for start in range(0, len(showers), _BLOCK):
+        part = showers.select(np.arange(start, min(start + _BLOCK, len(showers))))
+        row, layer = part.shower_of_point, part.layer.astype(np.int64)
+        direction = part.direction.astype(np.float64)
+        drift = direction[row, :2] / direction[row, 2:] * depth_mm[layer, None]
+        ix = np.floor((part.x_mm - drift[:, 0]) / cell_mm + PIXELS / 2).astype(np.int64)
+        iy = np.floor((part.y_mm - drift[:, 1]) / cell_mm + PIXELS / 2).astype(np.int64)
+        inside = (ix >= 0) & (ix < PIXELS) & (iy >= 0) & (iy < PIXELS)
+        cell = ((row * layers + layer) * PIXELS + ix) * PIXELS + iy
+        size = len(part) * layers * PIXELS * PIXELS
+        gev = np.bincount(cell[inside], part.point_energy_gev[inside], size).reshape(-1, layers, PIXELS, PIXELS)
+        images[start : start + len(part)] = 1e3 * np.where(gev >= threshold, gev, 0.0).sum(axis=1)
+    return images
 
 
 def image_observables(images_mev: Floats, rng: np.random.Generator) -> Doubles:
@@ -270,10 +278,10 @@ def amplification(
     Returns
     -------
     dict
-        By observable ("all" for the five together): for each number of regions a dict with `regions`, `truth_limit`
-        (deviation of a sample as large as the truth), `expected` (deviation of a truth-like sample of the size of the
-        training sample, a `Value`), and `samples`: by name `deviation`, `equivalent` and `factor` (`Value`s) and
-        `is_limit`.
+        By observable ("all" for the five together): for each number of regions a dict with `regions`, `truth` (number
+        of truth showers), `truth_limit` (deviation of a sample as large as the truth), `expected` (deviation of a
+        truth-like sample of the size of the training sample, a `Value`), and `samples`: by name `deviation`,
+        `equivalent` and `factor` (`Value`s) and `is_limit`.
     """
     result: dict[str, list[dict[str, Any]]] = {}
     columns: dict[str, slice] = {name: slice(i, i + 1) for i, name in enumerate(OBSERVABLES)}
@@ -296,6 +304,7 @@ def amplification(
             rows.append(
                 {
                     "regions": len(regions),
+                    "truth": len(truth),
                     "expected": expected_deviation(len(training), regions.truth_counts, rng, kind=kind),
                     "truth_limit": expected_deviation(len(truth), regions.truth_counts, rng, kind=kind),
                     "samples": samples,

@@ -9,7 +9,7 @@ import hashlib
 import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -31,8 +31,11 @@ from ddcalogen.validation.amplification import (
 )
 from ddcalogen.validation.samples import generate
 
+if TYPE_CHECKING:
+    from ddcalogen.training.loop import Observer
+
 __all__ = [
-    "generated_images",
+    "generated_observables",
     "incident_photons",
     "model_images",
     "run_study",
@@ -42,7 +45,11 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 _CHUNK = 8192
+"""Truth showers in a part."""
+_DRAWN = 1000
+"""Showers of a network made at once."""
 _TRAINING_EVENT = 1 << 40
 """Events of the training showers: far from those of the truth."""
 
@@ -139,27 +146,34 @@ def write_training_file(generator: Generator, energy_gev: float, number: int, pa
         file.attrs["source"] = f"{generator.card.name} {generator.card.version}, hash {generator.hash}"
 
 
-def generated_images(checkpoint: Path, number: int, seed: int) -> dict[str, Floats]:
-    """Return projections made by a trained VAE-GAN: by the ensemble, and by its first member alone, MeV."""
+def generated_observables(
+    checkpoint: Path, number: int, seed: int, advance: Callable[[int], None] = lambda _: None
+) -> dict[str, Doubles]:
+    """Return the observables of showers made by a trained VAE-GAN, float64 [., 5], MeV and cells.
+
+    By each member of the ensemble alone, `number` / members showers each, and of all of them together ("ensemble").
+    """
     import torch
 
     from ddcalogen.training.checkpoint import load_checkpoint, load_system
-    from ddcalogen.training.systems.vae_gan import VaeGan
+    from ddcalogen.training.systems.vae_gan import Member, VaeGan
 
-    system = load_system(load_checkpoint(checkpoint))
+    system = load_system(load_checkpoint(checkpoint)).eval()
     if not isinstance(system, VaeGan):
         raise ConfigurationError("the checkpoint is of another system", found=type(system).__name__, expected="vae_gan")
-    sampler = system.sampler().eval()
-    result = {}
-    for name in ("ensemble", "one network"):
-        random, parts = torch.Generator().manual_seed(seed), []
-        with torch.no_grad():
-            for start in range(0, number, _CHUNK):
-                size = min(_CHUNK, number - start)
-                z, pixel = (torch.randn(size, n, generator=random) for n in (system.config.latent, PIXELS * PIXELS))
-                member = torch.rand(size, 1, generator=random) * (1.0 if name == "ensemble" else 0.0)
-                parts.append(sampler.images_mev(z, pixel, member).numpy())
-        result[name] = np.concatenate(parts)
+    result: dict[str, Doubles] = {}
+    for k, member in enumerate(system.members):
+        assert isinstance(member, Member)
+        random, rng, parts = torch.Generator().manual_seed(seed + k), np.random.default_rng([seed, k]), []
+        each = number * (k + 1) // len(system.members) - number * k // len(system.members)
+        for start in range(0, each, _DRAWN):
+            size = min(_DRAWN, each - start)
+            z, pixel = (torch.randn(size, n, generator=random) for n in (system.config.latent, PIXELS * PIXELS))
+            with torch.no_grad():
+                parts.append(image_observables(member.decoder.images_mev(z, pixel).numpy(), rng))
+            advance(size)
+        result[f"network {k + 1}"] = np.concatenate(parts)
+    result["ensemble"] = np.concatenate(list(result.values()))
     return result
 
 
@@ -170,31 +184,87 @@ def training_images(path: Path, generator: Generator) -> Floats:
     return project(showers, np.array(card.layer_depth_mm), cell_mm=card.cell_size_mm[0])
 
 
-def plot_deviation(result: dict[str, list[dict[str, Any]]], trained_on: int, path: Path) -> None:
-    """Draw the deviation against the number of quantiles, one panel for each observable."""
+def _colour(name: str) -> str:
+    return {"training": "#7f7f7f", "ensemble": "#d62728"}.get(name, "#ff7f0e")
+
+
+def _label(name: str, trained_on: int) -> str:
+    if name == "training":
+        return f"{trained_on} training showers"
+    return "VAE-GAN, ensemble" if name == "ensemble" else "VAE-GAN, single networks"
+
+
+def _panels() -> tuple[Any, Any]:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained", sharex=True)
-    colours = {"training": "#7f7f7f", "one network": "#ff7f0e", "ensemble": "#d62728"}
+    for axis in axes[1]:
+        axis.set(xlabel="quantiles (regions)")
+    return figure, axes
+
+
+def _write_panels(figure: Any, axes: Any, path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    once = dict(zip(reversed(labels), reversed(handles), strict=True))
+    figure.legend(once.values(), once.keys(), loc="outside lower center", ncols=3, fontsize=9)
+    with replace_when_complete(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
+    plt.close(figure)
+
+
+def plot_factor(result: dict[str, list[dict[str, Any]]], trained_on: int, path: Path) -> None:
+    """Draw the amplification factor against the number of quantiles, one panel for each observable."""
+    figure, axes = _panels()
+    for axis, (name, rows) in zip(axes.flat, result.items(), strict=True):
+        x = np.array([row["regions"] for row in rows])
+        axis.axhline(1.0, color="k", lw=1, label="no amplification")
+        axis.axhline(rows[0]["truth"] / trained_on, color="k", lw=1, ls=":", label="limit of the truth sample")
+        for key in rows[0]["samples"]:
+            factors = [row["samples"][key]["factor"] for row in rows]
+            thin = key not in ("training", "ensemble")
+            axis.errorbar(
+                x,
+                [f.value for f in factors],
+                [f.error for f in factors],
+                fmt="o-",
+                ms=2 if thin else 4,
+                lw=0.8 if thin else 1.5,
+                color=_colour(key),
+                label=_label(key, trained_on),
+            )
+        axis.set(xscale="log", yscale="log", title=OBSERVABLES.get(name, "all five together"))
+    for axis in axes[:, 0]:
+        axis.set(ylabel="amplification factor")
+    _write_panels(figure, axes, path)
+
+
+def plot_deviation(result: dict[str, list[dict[str, Any]]], trained_on: int, path: Path) -> None:
+    """Draw the deviation against the number of quantiles, one panel for each observable."""
+    figure, axes = _panels()
     for axis, (name, rows) in zip(axes.flat, result.items(), strict=True):
         x = np.array([row["regions"] for row in rows])
         for factor, dash in ((1, "-"), (5, "--"), (20, ":")):
             # the deviation of a truth-like sample falls with the root of its size
             y = np.array([row["expected"].value for row in rows]) / np.sqrt(factor)
             axis.plot(x, y, dash, color="k", lw=1, label=f"{factor * trained_on} showers like the truth")
-        for key, colour in colours.items():
+        for key in rows[0]["samples"]:
             y = np.array([row["samples"][key]["deviation"] for row in rows])
-            label = f"{trained_on} training showers" if key == "training" else f"VAE-GAN, {key}"
-            axis.plot(x, y, "o-", ms=4, color=colour, label=label)
+            thin = key not in ("training", "ensemble")
+            axis.plot(
+                x,
+                y,
+                "o-",
+                ms=2 if thin else 4,
+                lw=0.8 if thin else 1.5,
+                color=_colour(key),
+                label=_label(key, trained_on),
+            )
         axis.set(xscale="log", yscale="log", title=OBSERVABLES.get(name, "all five together"))
-    for axis in axes[1]:
-        axis.set(xlabel="quantiles (regions)")
     for axis in axes[:, 0]:
         axis.set(ylabel=f"deviation {DEVIATIONS['mse_root']}")
-    axes[0, 0].legend(fontsize=8)
-    with replace_when_complete(path) as partial:
-        figure.savefig(partial, format="png", dpi=110)
-    plt.close(figure)
+    _write_panels(figure, axes, path)
 
 
 def run_study(
@@ -207,9 +277,9 @@ def run_study(
     generated: int = 1_000_000,
     checkpoint: Path | None = None,
     settings: Sequence[str] = (),
-    say: Callable[[str], None] = lambda _: None,
+    observer: Observer | None = None,
 ) -> Path:
-    """Do the whole study and write `amplification.html`, `amplification.json` and a plot; return the HTML file.
+    """Do the whole study and write `amplification.html`, `amplification.json` and plots; return the HTML file.
 
     The truth is the model of `generator`, not Geant4: the method needs hundreds of thousands of independent showers of
     one energy. It shows whether a network trained on few showers of a known distribution is worth more than these.
@@ -222,34 +292,43 @@ def run_study(
         Of a VAE-GAN trained on `folder`/training.h5; None: trained here.
     settings
         Changes of the training's configuration, SECTION.KEY=VALUE.
+    observer
+        Told how it goes on.
 
     Raises
     ------
     InputError, ConfigurationError, ModelError, OutputError
     """
     from ddcalogen.training.config import load_config
-    from ddcalogen.training.loop import LAST, train
+    from ddcalogen.training.loop import LAST, Silent, train
 
     plots.check_plotting()
     folder.mkdir(parents=True, exist_ok=True)
-    say(f"truth: {truth_showers} photons of {energy_gev:g} GeV from {generator.card.name}")
-    truth = model_images(generator, energy_gev, truth_showers, folder / "cache")
+    watch = observer or Silent()
+
+    def advance(number: int) -> None:
+        for _ in range(number):
+            watch.step("")
+
+    watch.stage(f"truth, {energy_gev:g} GeV photons of {generator.card.name}", 0, truth_showers)
+    truth = model_images(generator, energy_gev, truth_showers, folder / "cache", advance)
     file = folder / "training.h5"
     if not file.is_file():
         write_training_file(generator, energy_gev, trained_on, file)
     seen = training_images(file, generator)
     if checkpoint is None:
-        say(f"training of the ensemble on {len(seen)} showers")
         limits = f"data.energy_gev=[{energy_gev - 1},{energy_gev + 1}]"
         run = folder / "run"
         config = load_config("vae_gan", None, [limits, *settings])
-        checkpoint = train(config, [file], run, resume=(run / LAST).is_file(), accelerator="cpu")
-    say(f"{generated} showers of the ensemble and of one network")
+        checkpoint = train(config, [file], run, resume=(run / LAST).is_file(), accelerator="cpu", observer=watch)
+    watch.stage("showers of the networks", 0, generated)
     rng = np.random.default_rng(generator.seed)
-    made = {k: image_observables(v, rng) for k, v in generated_images(checkpoint, generated, generator.seed).items()}
+    made = generated_observables(checkpoint, generated, generator.seed, advance)
     depths = [d for d in (3, 4, 5, 6, 7, 8, 10, 12, 14) if truth_showers >= LEAST_PER_REGION * 2**d]
+    watch.say(f"what the samples are worth at {2 ** depths[0]} to {2 ** depths[-1]} regions")
     result = amplification(image_observables(truth, rng), image_observables(seen, rng), made, depths, rng)
-    plot_deviation(result, len(seen), folder / "amplification.png")
+    plot_factor(result, len(seen), folder / "amplification.png")
+    plot_deviation(result, len(seen), folder / "deviation.png")
     return _write(generator, folder, result, energy_gev, truth_showers, len(seen), generated, depths)
 
 
@@ -266,23 +345,30 @@ def _write(
     rows = []
     for name, entries in result.items():
         for row in entries:
-            cells = [row["samples"][key] for key in ("training", "one network", "ensemble")]
+            samples = row["samples"]
+            single = [c["factor"].value for k, c in samples.items() if k not in ("training", "ensemble")]
+            cells = [samples["training"], samples["ensemble"]]
             rows.append(
                 [OBSERVABLES.get(name, "all five together"), str(row["regions"])]
                 + [(">= " if c["is_limit"] else "") + str(c["factor"]) for c in cells]
+                + [", ".join(f"{value:.3g}" for value in single), f"{np.std(single, ddof=1):.2g}" if single[1:] else ""]
             )
     name = f"{generator.card.name} {generator.card.version}"
     text = (
         f"How many showers is a sample of {generated} generated ones worth, in units of the {trained_on} showers the "
         f"networks were trained on? Quantile method of Calomplification (2202.07352). Truth: {truth} photons of "
         f"{energy_gev:g} GeV from the model {html.escape(name)}, which stands in for Geant4 (the method needs so many "
-        "independent showers). Errors are statistical. 1: no amplification. The training showers themselves must give "
-        "1 on average."
+        "independent showers). Errors are statistical; how much the factor changes from one training to the next "
+        "is seen from the single networks of the ensemble, which differ in their random numbers only. 1: no "
+        "amplification. The training showers themselves must give 1 on average."
     )
-    head = ["observable", "regions", "training showers", "one network", "ensemble"]
+    head = ["observable", "regions", "training showers", "ensemble", "single networks", "their spread"]
     section = report.Section("Amplification factor", text, [report.table(head, rows)])
-    caption = "Deviation from the truth against the number of quantiles; black: expected for samples of the truth."
-    section.pictures.append((folder / "amplification.png", caption))
+    captions = {
+        "amplification.png": "Amplification factor against the number of quantiles, with statistical errors.",
+        "deviation.png": "Deviation from the truth; black: expected for samples of the truth.",
+    }
+    section.pictures.extend((folder / name, caption) for name, caption in captions.items())
     numbers = {
         "truth": {"model": name, "hash": generator.hash, "energy_gev": energy_gev, "showers": truth},
         "trained_on": trained_on,

@@ -75,11 +75,12 @@ class LocallyConnected(nn.Module):
         self.bias = nn.Parameter(torch.zeros(size * size, 1, channels_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = functional.pad(x, (1, 1, 1, 1))
-        near = [padded[:, :, i : i + self.size, j : j + self.size] for i in range(3) for j in range(3)]
-        columns = torch.cat(near, 1).flatten(2).permute(2, 0, 1)
+        # pixels first: the product of each pixel's matrices then finds its numbers next to each other
+        padded = functional.pad(x.permute(2, 3, 0, 1), (0, 0, 0, 0, 1, 1, 1, 1))
+        near = [padded[i : i + self.size, j : j + self.size] for i in range(3) for j in range(3)]
+        columns = torch.cat(near, 3).flatten(0, 1)
         out = torch.bmm(columns, self.weight) + self.bias
-        return out.permute(1, 2, 0).reshape(x.shape[0], -1, self.size, self.size)
+        return out.reshape(self.size, self.size, len(x), -1).permute(2, 3, 0, 1)
 
 
 class Encoder(nn.Module):
@@ -123,6 +124,10 @@ class Decoder(nn.Module):
         x = self.last(functional.leaky_relu(self.first(x), 0.2))
         image: Tensor = self.mean + self.width * x
         return image
+
+    def images_mev(self, z: Tensor, pixel_noise: Tensor) -> Tensor:
+        """Images in MeV, none below the cut, [B, 10, 10]."""
+        return SCALE_MEV * torch.expm1(cut(self(z, pixel_noise))[:, 0])
 
 
 def cut(x: Tensor) -> Tensor:
@@ -241,8 +246,8 @@ class VaeGanSampler(Sampler):
         chosen = torch.floor(u_member * self.count).clamp(0, self.count - 1)
         images = torch.zeros_like(z_pixel).reshape(-1, PIXELS, PIXELS)
         for number, decoder in enumerate(self.decoders):
-            made = SCALE_MEV * torch.expm1(cut(decoder(z, z_pixel))[:, 0])
-            images = torch.where((chosen == number)[:, :, None], made, images)
+            assert isinstance(decoder, Decoder)
+            images = torch.where((chosen == number)[:, :, None], decoder.images_mev(z, z_pixel), images)
         return images
 
     def forward(
@@ -376,7 +381,7 @@ class VaeGan(System[VaeGanConfig]):
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             noise = [torch.randn(count, n, generator=generator).to(device) for n in (self.config.latent, PIXELS**2)]
-            made = SCALE_MEV * torch.expm1(cut(member.decoder(*noise))[:, 0])
+            made = member.decoder.images_mev(*noise)
             real = SCALE_MEV * torch.expm1(self._images[:, 0])
         tables = [image_observables(x.cpu().numpy(), np.random.default_rng(0)) for x in (made, real)]
         score = float(np.mean([wasserstein(a, b) for a, b in zip(tables[0].T, tables[1].T, strict=True)]))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ddcalogen.training.operators import matrix_product
 from ddcalogen.training.splines import parameters_needed, rational_quadratic
 
 __all__ = ["AutoregressiveStack", "Weights", "negative_log_normal", "scan"]
@@ -124,12 +125,30 @@ class AutoregressiveStack(nn.Module):
             self.b_out,
         )
 
+    @torch.no_grad()
+    def start_as_inverse(self, other: AutoregressiveStack) -> None:
+        """Take the weights of a stack of the same sizes whose `quick` goes the other way, splines turned round.
+
+        The inverse of a spline is the spline with widths and heights exchanged and the logarithms of the slopes
+        negated. What a spline has of the condition is then undone exactly; what it has of the variables before it only
+        as far as these are alike before and behind the block.
+        """
+        bins = self.bins
+        turned = torch.cat([torch.arange(bins, 2 * bins), torch.arange(bins), torch.arange(2 * bins, self.free)])
+        sign = torch.where(torch.arange(self.free) < 2 * bins, 1.0, -1.0)
+        for name, own in self.named_parameters():
+            weights = dict(other.named_parameters())[name].flip(1)
+            if name in ("w_out", "b_out"):
+                parts = weights.reshape(*weights.shape[:-1], self.free, self.size)[..., turned.to(weights.device), :]
+                weights = (parts * sign.to(weights)[:, None]).flatten(-2)
+            own.copy_(weights)
+
     def parameters_of(self, weights: Sequence[Tensor], x: Tensor, given: Tensor) -> Tensor:
         """Parameters of the splines [..., B, size, free] from x [..., B, size] and the condition [..., B, given]."""
         w_in, w_given, b_in, w_mid, b_mid, w_out, b_out = weights
-        h = torch.relu(torch.matmul(x, w_in) + torch.matmul(given, w_given) + b_in.unsqueeze(-2))
-        h = torch.relu(torch.matmul(h, w_mid) + b_mid.unsqueeze(-2))
-        free: Tensor = torch.matmul(h, w_out) + b_out.unsqueeze(-2)
+        h = torch.relu(matrix_product(x, w_in) + matrix_product(given, w_given) + b_in.unsqueeze(-2))
+        h = torch.relu(matrix_product(h, w_mid) + b_mid.unsqueeze(-2))
+        free: Tensor = matrix_product(h, w_out) + b_out.unsqueeze(-2)
         # one parameter after the other, each of all variables: see `rational_quadratic`
         return free.reshape(*free.shape[:-1], self.free, self.size).transpose(-1, -2)
 

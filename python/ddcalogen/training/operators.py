@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["PackedRows", "cosine_and_sine", "floor_layer", "natural_log", "pack_rows"]
+__all__ = ["PackedRows", "cosine_and_sine", "floor_layer", "matrix_product", "natural_log", "pack_rows"]
 
 
 def natural_log(x: Tensor) -> Tensor:
@@ -24,6 +24,23 @@ def natural_log(x: Tensor) -> Tensor:
         e = torch.exp(y)
         y = y + 2.0 * (x - e) / (x + e)
     return y
+
+
+_PANEL = 128
+"""Terms that onnxruntime's CPU provider adds up in one order, however a product is split among threads."""
+
+
+def matrix_product(x: Tensor, weights: Tensor) -> Tensor:
+    """Product of [..., B, K] and [..., K, N] whose bits do not depend on the number of threads.
+
+    onnxruntime splits the columns of a product of few rows among threads and chooses by their number how many of the K
+    terms it adds up before the next ones; up to 128 terms there is no choice.
+    """
+    size = weights.shape[-2]
+    total = torch.matmul(x[..., :_PANEL], weights[..., :_PANEL, :])
+    for start in range(_PANEL, size, _PANEL):
+        total = total + torch.matmul(x[..., start : start + _PANEL], weights[..., start : start + _PANEL, :])
+    return total
 
 
 def cosine_and_sine(turn: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ import pytest
 import torch
 import zuko
 from ddcalogen.training.autoregressive import AutoregressiveStack, negative_log_normal
+from ddcalogen.training.export import onnx_session
+from ddcalogen.training.operators import matrix_product
 from ddcalogen.training.splines import rational_quadratic
 from ddcalogen.training.systems.l2lflows_student import distillation_loss
 
@@ -105,6 +107,20 @@ def test_the_density_is_normalised():
     assert float(density.sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1.0, abs=2e-3)
 
 
+def test_a_student_begins_as_the_inverse_where_splines_depend_on_the_condition_only():
+    teacher, student = stack(groups=1), stack(groups=1, reverse_first=True, seed=2)
+    x, given = torch.randn(3, 5, 6, dtype=torch.double), torch.randn(3, 5, 2, dtype=torch.double)
+    with torch.no_grad():
+        teacher.w_out.mul_(0.2)
+        student.start_as_inverse(teacher)
+        y, log_slope, _ = teacher.quick(x, given)
+        back, log_back, _ = student.quick(y, given)
+    assert float((y - x).abs().max()) > 0.1
+    # the least size and slope of a bin are not quite the same the other way round
+    torch.testing.assert_close(back, x, atol=5e-3, rtol=0.0)
+    torch.testing.assert_close(log_back, -log_slope, atol=5e-2, rtol=0.0)
+
+
 def test_distillation_brings_the_students_density_to_that_of_its_teacher():
     teacher = stack(layers=1, size=2, given=1, groups=2, blocks=1)
     with torch.no_grad():
@@ -144,3 +160,20 @@ def test_distillation_brings_the_students_density_to_that_of_its_teacher():
     assert float(before.mean()) > 3.0
     assert -0.02 < float(after.mean()) < 0.2
     assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_a_product_of_long_rows_has_the_same_bits_whatever_the_number_of_threads(tmp_path):
+    class Product(torch.nn.Module):
+        def forward(self, x, weights):
+            return matrix_product(x, weights)
+
+    generator = torch.Generator().manual_seed(1)
+    x, weights = torch.randn(16, 505, generator=generator), torch.randn(505, 48, generator=generator)
+    torch.testing.assert_close(matrix_product(x, weights), x @ weights, atol=1e-4, rtol=1e-4)
+    path = tmp_path / "product.onnx"
+    # weights that are no constants, as in a loop over layers: the ones of the next layer each time
+    torch.onnx.export(Product(), (x, weights), path, dynamo=True, opset_version=18, verbose=False, external_data=False)
+    first, *others = (
+        onnx_session(path, threads).run(None, {"x": x.numpy(), "weights": weights.numpy()})[0] for threads in (1, 2, 3)
+    )
+    assert all(np.array_equal(first, other) for other in others)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from ddcalogen.card import Domain, NoiseInput
 from ddcalogen.training.autoregressive import AutoregressiveStack, Weights, negative_log_normal, scan
-from ddcalogen.training.operators import natural_log
+from ddcalogen.training.operators import matrix_product, natural_log
 from ddcalogen.training.representations import Batch, Grids
 from ddcalogen.training.sampler import Sampler, draw_noise, incident
 from ddcalogen.training.stacks import Stack
@@ -125,13 +125,7 @@ class MonotoneCubic(nn.Module):
 
 
 class LayerSampler(Sampler):
-    """Energy, direction and noise to the grid, layer by layer; the loops are Scan operators in the graph.
-
-    Matrix products of the published sizes are split among threads, so a shower's last bits are not promised: the export
-    measures how many differ alone and in a batch.
-    """
-
-    bit_identical = False
+    """Energy, direction and noise to the grid, layer by layer; the loops are Scan operators in the graph."""
 
     def __init__(self, system: L2lFlows) -> None:
         c = system.config
@@ -279,7 +273,7 @@ class L2lFlows(System[L2lFlowsConfig]):
     def summarise(weights: Iterable[Tensor], known: Tensor) -> Tensor:
         """Summary [..., B, summary] of what a layer is told of [..., B, inputs]."""
         w, b, v, c = weights
-        return torch.matmul(torch.relu(torch.matmul(known, w) + b.unsqueeze(-2)), v) + c.unsqueeze(-2)
+        return matrix_product(torch.relu(matrix_product(known, w) + b.unsqueeze(-2)), v) + c.unsqueeze(-2)
 
     def _logarithms(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logarithms (base 10, GeV) of layer energies [B, layers] and cells [B, layers, cells], with noise."""

@@ -9,7 +9,8 @@ arXiv:2110.11377): noise goes through the student, what comes out through the te
 loss); what comes out of each block is compared, too. Summary networks are the teacher's.
 
 Differs from the source: parameters of the splines are not compared, only what they make; layers before a layer are
-those of Geant4 during distillation.
+those of Geant4 during distillation; a student does not begin with random weights but with the teacher's, each spline
+turned round (`AutoregressiveStack.start_as_inverse`), which is right up to what a spline has of the variables before.
 """
 
 from __future__ import annotations
@@ -118,10 +119,15 @@ class L2lFlowsStudent(L2lFlows):
         return (*first, Stage("distillation", c.distillation_steps), Stage("spectrum", 1, average=False))
 
     def begin(self, stage: str, teacher: Callable[[Path], System[Any]]) -> None:
-        """Take over the teacher."""
-        if stage != "distillation" or not self.config.teacher:
+        """Take over the teacher, and begin with its splines turned round."""
+        if stage != "distillation":
             return
-        loaded = teacher(Path(self.config.teacher))
+        if self.config.teacher:
+            self._take_over(teacher(Path(self.config.teacher)))
+        self.energy_student.start_as_inverse(self.energies)
+        self.shape_student.start_as_inverse(self.shapes)
+
+    def _take_over(self, loaded: System[Any]) -> None:
         own = {k: v for k, v in self.state_dict().items() if not k.startswith(("energy_student", "shape_student"))}
         given = loaded.state_dict()
         if type(loaded) is not L2lFlows or {k: v.shape for k, v in own.items()} != {

@@ -50,6 +50,14 @@ def validate(
     placed: Annotated[
         bool, typer.Option(help="Compare in the detector's real cells and after clustering, too.")
     ] = True,
+    in_grid: Annotated[
+        bool,
+        typer.Option(
+            "--in-grid",
+            help="Bring Geant4 showers onto the model's grid first, as the founding work compares: neither the grid's "
+            "cells nor what lies beyond its edges count then.",
+        ),
+    ] = False,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Write the main figures into the model's card.")
     ] = False,
@@ -99,7 +107,7 @@ def validate(
         raise ConfigurationError("--all and --model exclude each other", remedy="Leave one of them out.")
     paths = fitting_models(files) if every else [find_model(model or DEFAULT_MODEL)]
     geometry = load_snapshot(detector)
-    settings = Settings(showers=showers, seed=seed, folds=folds, low_level=low_level)
+    settings = Settings(showers=showers, seed=seed, folds=folds, low_level=low_level, in_grid=in_grid)
     for path in paths:
         generator = Generator(path, geometry, seed=seed)
         folder = output / path.stem if every else output

@@ -18,16 +18,25 @@ from numpy.typing import NDArray
 
 from ddcalogen import __version__
 from ddcalogen.card import Figure as CardFigure
-from ddcalogen.card import write_card
+from ddcalogen.card import GridOutput, write_card
 from ddcalogen.engine import Generator
-from ddcalogen.errors import OutputError
+from ddcalogen.errors import ConfigurationError, OutputError
 from ddcalogen.training.data import Showers, file_sha256
+from ddcalogen.training.stacks import find_stack
 from ddcalogen.validation import plots, report
 from ddcalogen.validation.hadrons import LEAK_FRACTION, calibration_text, hadron_figures, hadron_pictures
 from ddcalogen.validation.metrics import Value
 from ddcalogen.validation.observables import readout_of
 from ddcalogen.validation.published import PUBLISHED, PUBLISHED_TIMES
-from ddcalogen.validation.samples import Sample, cpu_milliseconds, distort, geant4_samples, generate, make_sample
+from ddcalogen.validation.samples import (
+    Sample,
+    cpu_milliseconds,
+    distort,
+    geant4_samples,
+    generate,
+    make_sample,
+    through_grid,
+)
 from ddcalogen.validation.study import (
     CONTROL_NAMES,
     CONTROLS,
@@ -82,6 +91,7 @@ class Settings:
     """How to validate.
 
     showers: at most, per sample. folds: of the cross-validation. low_level: also train the classifier on cells.
+    in_grid: bring Geant4 showers onto the model's grid first.
     """
 
     showers: int = 2000
@@ -89,6 +99,7 @@ class Settings:
     subsets: int = 5
     folds: int = 10
     low_level: bool = True
+    in_grid: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +126,7 @@ class Result:
         return (
             f"PDG {pdg}, {energy.min():.3g} to {energy.max():.3g} GeV, {theta.min():.0f} to {theta.max():.0f} deg to "
             f"the normal, {self.showers} showers per sample of {', '.join(self.files)}"
+            + (", on the model's grid" if self.settings.in_grid else "")
         )
 
 
@@ -157,6 +169,13 @@ def validate(
 
     truth, others = geant4_samples(files, card, calorimeter=calorimeter, most=settings.showers, rng=rng, advance=read)
     showers, _ = generate(generator, others, rng=rng, advance=made)
+    if settings.in_grid:
+        if not isinstance(card.output, GridOutput):
+            raise ConfigurationError(
+                "the model does not make grids", found=card.name, remedy="Compare whole showers, without --in-grid."
+            )
+        stack = find_stack(card.calorimeter.name)
+        truth, others = (through_grid(s, card.output, stack, readout.depth_mm, rng) for s in (truth, others))
 
     def sample(name: str, content: Showers, weights: NDArray[np.float64] | None) -> Sample:
         progress("measuring observables")

@@ -22,6 +22,7 @@ from ddcalogen.card import GridOutput, ModelCard
 from ddcalogen.engine import Generator
 from ddcalogen.errors import InferenceError, InputError
 from ddcalogen.training.data import SPLITS, ShowerFile, Showers
+from ddcalogen.training.stacks import Stack
 from ddcalogen.validation.metrics import calibration_factors
 from ddcalogen.validation.observables import THICK_FROM, Cells, Observables, Readout, measure, readout_cells
 
@@ -34,6 +35,7 @@ __all__ = [
     "generate",
     "grid_points",
     "make_sample",
+    "through_grid",
 ]
 
 _LEAST = 50
@@ -286,6 +288,36 @@ def grid_points(
         position += tangent[shower] * depth_mm[layer][:, None]
     table = np.column_stack([position, layer, energy[shower, layer, ix, iy]]).astype(np.float32)
     return table, np.bincount(good[shower], minlength=len(counts)).astype(np.int64)
+
+
+def through_grid(
+    showers: Showers, grid: GridOutput, stack: Stack, depth_mm: NDArray[np.float64], rng: np.random.Generator
+) -> Showers:
+    """Return showers as a perfect model with this grid would make them: cells of the grid, nothing beyond its edges."""
+    from ddcalogen.training.representations import Grids  # PyTorch
+
+    nx, ny = grid.shape[1:]
+    made = Grids(nx, ny, grid.cell_mm[0], grid.follows_axis, grid.lower_edge_mm)
+    parts = []
+    for start in range(0, len(showers), 256):
+        part = showers.select(np.arange(start, min(start + 256, len(showers))))
+        cells = made(part, stack, rng)["grid"].numpy()
+        counts = np.count_nonzero(cells.reshape(len(part), -1), axis=1)
+        values = cells[counts > 0].reshape(-1, 1)
+        table, counts = grid_points(grid, counts, values, part.direction, depth_mm, rng)
+        parts.append(
+            dataclasses.replace(
+                part,
+                offsets=np.concatenate(([0], np.cumsum(counts))),
+                x_mm=table[:, 0],
+                y_mm=table[:, 1],
+                layer=table[:, 2].astype(np.int16),
+                point_energy_gev=table[:, 3],
+                pitch_mm=0.0,
+                grid_rotation_rad=0.0,
+            )
+        )
+    return Showers.join(parts)
 
 
 def distort(showers: Showers, depth_mm: NDArray[np.float64], *, energy: float = 1.0, width: float = 1.0) -> Showers:

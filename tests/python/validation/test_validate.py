@@ -11,13 +11,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from ddcalogen.card import read_card
+from ddcalogen.card import GridOutput, read_card
 from ddcalogen.cli import app
 from ddcalogen.engine import Generator
 from ddcalogen.errors import ConfigurationError, InputError
 from ddcalogen.geometry import Geometry
 from ddcalogen.training.data import SPLITS, ShowerFile, Showers
-from ddcalogen.validation.samples import distort, geant4_samples, generate
+from ddcalogen.training.stacks import find_stack
+from ddcalogen.validation.samples import distort, geant4_samples, generate, through_grid
 from ddcalogen.validation.study import Figure
 from ddcalogen.validation.zoo import fitting_models
 from toy_showers import DEPTH_MM, toy_showers
@@ -74,6 +75,26 @@ def test_generated_showers_pair_with_their_incident_particles(ild: Geometry, toy
 def test_distortion_of_the_width_leaves_energies_alone() -> None:
     showers = toy_showers(3)
     assert np.array_equal(distort(showers, DEPTH_MM, width=1.5).point_energy_gev, showers.point_energy_gev)
+
+
+def test_showers_on_a_grid_have_one_point_per_cell_and_nothing_beyond_its_edges() -> None:
+    showers, stack = toy_showers(5, theta_deg=0.0), find_stack("ECAL")
+    grid = GridOutput(
+        kind="grid", shape=(30, 4, 4), cell_mm=(5.0, 5.0), lower_edge_mm=(-10.0, -10.0), follows_axis=True
+    )
+    on_grid = through_grid(showers, grid, stack, np.array(stack.layer_depth_mm), np.random.default_rng(1))
+    near = (np.abs(showers.x_mm) < 10.0) & (np.abs(showers.y_mm) < 10.0)
+    kept = np.bincount(showers.shower_of_point[near], showers.point_energy_gev[near], len(showers))
+    found = np.bincount(on_grid.shower_of_point, on_grid.point_energy_gev, len(showers))
+    assert found == pytest.approx(kept, rel=1e-5)
+    assert np.abs(np.stack([on_grid.x_mm, on_grid.y_mm])).max() <= 10.0
+
+    def cells(some: Showers) -> set[tuple[int, ...]]:
+        place = (some.shower_of_point, some.layer, np.floor(some.x_mm / 5.0), np.floor(some.y_mm / 5.0))
+        return set(zip(*(p.astype(int).tolist() for p in place), strict=True))
+
+    assert cells(on_grid) == {c for c in cells(showers) if -2 <= c[2] < 2 and -2 <= c[3] < 2}
+    assert len(on_grid.x_mm) == len(cells(on_grid))
 
 
 def test_report_numbers_and_card(data: Path, tmp_path: Path, toy_model: Callable[..., Path]) -> None:

@@ -34,6 +34,10 @@ def validate(
         typer.Option("--data", help="Geant4 showers, slab or showerdata file; may be repeated.", show_default=False),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the report.")] = Path("report"),
+    against: Annotated[
+        str | None,
+        typer.Option(help="Another model: tell for every figure which of the two is closer to Geant4, and how surely."),
+    ] = None,
     full_simulation: Annotated[
         Path | None,
         typer.Option(
@@ -82,6 +86,8 @@ def validate(
       ddcalogen validate --model ild_ecal_em_layered --data photon_ecal_slab.h5 -o report
 
       ddcalogen validate --all --data photon_ecal_slab.h5 -o reports
+
+      ddcalogen validate --model mine.onnx --against ild_ecal_em_layered --data photon_ecal_slab.h5
     """
     files = data or []
     if not files:
@@ -105,6 +111,13 @@ def validate(
 
     if every and model is not None:
         raise ConfigurationError("--all and --model exclude each other", remedy="Leave one of them out.")
+    if against is not None:
+        if every or write_card:
+            raise ConfigurationError(
+                "--against compares two models and nothing else", remedy="Leave --all and --write-card out."
+            )
+        _compare(model or DEFAULT_MODEL, against, files, output, detector, showers=showers, folds=folds, seed=seed)
+        return
     paths = fitting_models(files) if every else [find_model(model or DEFAULT_MODEL)]
     geometry = load_snapshot(detector)
     settings = Settings(showers=showers, seed=seed, folds=folds, low_level=low_level, in_grid=in_grid)
@@ -147,3 +160,36 @@ def validate(
             write_zoo(read_records(zoo.with_suffix("")), zoo)
     if every:
         console.print(f"wrote {zoo}")
+
+
+def _compare(
+    first: str, second: str, files: list[Path], output: Path, detector: str, *, showers: int, folds: int, seed: int
+) -> None:
+    """Two models beside each other."""
+    from ddcalogen.geometry import load_snapshot
+    from ddcalogen.validation.metrics import Value
+    from ddcalogen.validation.versus import compare_models, write_contest
+
+    geometry = load_snapshot(detector)
+    mine, other = (Generator(find_model(name), geometry, seed=seed) for name in (first, second))
+    with progress_bar() as bar:
+        task = bar.add_task("starting", total=None)
+        contest = compare_models(
+            mine, other, files, showers=showers, folds=folds, seed=seed,
+            progress=lambda step: bar.update(task, description=step, advance=1),
+        )  # fmt: skip
+    table = Table(
+        "figure", contest.first, contest.second, "Geant4", "closer by", "closer",
+        title=f"{contest.showers} Geant4 showers, {contest.copies} times as many of each model",
+    )  # fmt: skip
+    table.title_justify = "left"
+    for c in contest.comparisons:
+        name = f"{c.group}: {c.name}" + (f" ({c.unit})" if c.unit else "")
+        numbers = [str(Value(x, float("nan"))) if x == x else "" for x in (c.first, c.second, c.geant4)]
+        closer = {"first": contest.first, "second": contest.second, "undecided": ""}[c.verdict]
+        table.add_row(name, *numbers, str(c.gain), closer)
+    console.print(table)
+    for name, verdict in ((contest.first, "first"), (contest.second, "second")):
+        console.print(f"{name} is closer by more than two standard deviations: {contest.count(verdict)}")
+    console.print(f"not decided: {contest.count('undecided')}")
+    console.print(f"wrote {write_contest(contest, output)}")

@@ -22,7 +22,9 @@ __all__ = [
     "bootstrap",
     "calibration_factors",
     "correlation_difference",
+    "correlation_matrix",
     "divergence",
+    "frechet",
     "frechet_physics_distance",
     "histogram_distances",
     "kernel_physics_distance",
@@ -30,6 +32,7 @@ __all__ = [
     "mu90_sigma90",
     "relative_width",
     "separation_power",
+    "spectrum_peak",
     "wasserstein",
     "wasserstein_set",
 ]
@@ -227,6 +230,40 @@ def relative_width(values: Doubles) -> tuple[Value, Value]:
     return mu, Value(sigma.value / mu.value, sigma.error / mu.value)
 
 
+def spectrum_peak(spectrum: Doubles, threshold_gev: float) -> tuple[float, float]:
+    """Return position (MeV) and relative width of the peak of a cell spectrum, see `mip_peak`; NaN where there is none.
+
+    Parameters
+    ----------
+    spectrum
+        float64 [bins], number of cells in each bin of `SPECTRUM_EDGES_GEV`.
+    """
+    low = threshold_gev
+    use = np.flatnonzero((SPECTRUM_EDGES_GEV[:-1] >= 0.99 * low) & (SPECTRUM_EDGES_GEV[1:] <= 10.1 * low))
+    centre = np.log10(np.sqrt(SPECTRUM_EDGES_GEV[use] * SPECTRUM_EDGES_GEV[use + 1]))
+    h = spectrum[use] / np.diff(SPECTRUM_EDGES_GEV)[use]
+    if h.sum() <= 0:
+        return math.nan, math.nan
+    k = int(np.clip(h.argmax(), 1, len(h) - 2))
+    a, b, c = h[k - 1 : k + 2]
+    bend = a - 2 * b + c
+    shift = float(np.clip(0.5 * (a - c) / bend, -1, 1)) if bend < 0 else 0.0
+    top = b - 0.25 * (a - c) * shift
+    position = centre[k] + shift * (centre[1] - centre[0])
+    level, sides = 0.75 * top, []
+    for step, end in ((-1, 0), (1, len(h) - 1)):
+        i = k
+        while i != end and h[i] > level:
+            i += step
+        j = i - step
+        if h[i] <= level < h[j]:
+            sides.append(centre[i] + (centre[j] - centre[i]) * (level - h[i]) / (h[j] - h[i]))
+        else:
+            sides.append(centre[i])
+    mev = 1e3 * 10.0**position
+    return mev, 1e3 * (10.0 ** sides[1] - 10.0 ** sides[0]) / mev
+
+
 def mip_peak(o: Observables, rng: np.random.Generator, replicas: int = 100, *, part: int = 0) -> tuple[Value, Value]:
     """Return position (MeV) and relative width of the single-particle peak in the cell spectrum dN/dE of one part.
 
@@ -234,33 +271,10 @@ def mip_peak(o: Observables, rng: np.random.Generator, replicas: int = 100, *, p
     parabola (in log E) through the three highest bins. Width: between the points at three quarters of the height,
     divided by the position; half the height is not reached below the peak, where soft energies pile up.
     """
-    low = o.readout.parts[part].threshold_gev
-    use = np.flatnonzero((SPECTRUM_EDGES_GEV[:-1] >= 0.99 * low) & (SPECTRUM_EDGES_GEV[1:] <= 10.1 * low))
-    centre = np.log10(np.sqrt(SPECTRUM_EDGES_GEV[use] * SPECTRUM_EDGES_GEV[use + 1]))
-    counts = o.spectrum[:, part][:, use] / np.diff(SPECTRUM_EDGES_GEV)[use]
+    spectra, threshold = o.spectrum[:, part], o.readout.parts[part].threshold_gev
 
     def peak(index: NDArray[np.int64]) -> tuple[float, float]:
-        h = np.bincount(index, minlength=len(o)).astype(float) @ counts
-        if h.sum() <= 0:
-            return math.nan, math.nan
-        k = int(np.clip(h.argmax(), 1, len(h) - 2))
-        a, b, c = h[k - 1 : k + 2]
-        bend = a - 2 * b + c
-        shift = float(np.clip(0.5 * (a - c) / bend, -1, 1)) if bend < 0 else 0.0
-        top = b - 0.25 * (a - c) * shift
-        position = centre[k] + shift * (centre[1] - centre[0])
-        level, sides = 0.75 * top, []
-        for step, end in ((-1, 0), (1, len(h) - 1)):
-            i = k
-            while i != end and h[i] > level:
-                i += step
-            j = i - step
-            if h[i] <= level < h[j]:
-                sides.append(centre[i] + (centre[j] - centre[i]) * (level - h[i]) / (h[j] - h[i]))
-            else:
-                sides.append(centre[i])
-        mev = 1e3 * 10.0**position
-        return mev, 1e3 * (10.0 ** sides[1] - 10.0 ** sides[0]) / mev
+        return spectrum_peak(np.bincount(index, minlength=len(o)).astype(float) @ spectra, threshold)
 
     n = len(o)
     whole = peak(np.arange(n))
@@ -291,7 +305,8 @@ def calibration_factors(visible_gev: Doubles, energy_gev: Doubles) -> Doubles:
 # ------------------------------------------------------------------------------------- FPD and KPD (2211.10295)
 
 
-def _frechet(a: Doubles, b: Doubles) -> float:
+def frechet(a: Doubles, b: Doubles) -> float:
+    """Return the squared Fréchet distance of two sets of features [N, F], [M, F], taken as normally distributed."""
     from scipy.linalg import sqrtm
 
     mean = a.mean(axis=0) - b.mean(axis=0)
@@ -320,7 +335,7 @@ def frechet_physics_distance(
     if len(sizes) < 3:
         return Value(math.nan, math.nan)
     values = [
-        float(np.mean([_frechet(a[rng.choice(len(a), n)], b[rng.choice(len(b), n)]) for _ in range(batches)]))
+        float(np.mean([frechet(a[rng.choice(len(a), n)], b[rng.choice(len(b), n)]) for _ in range(batches)]))
         for n in sizes
     ]
     fit, covariance = np.polyfit(1.0 / sizes, values, 1, cov=True)

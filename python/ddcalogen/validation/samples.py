@@ -34,7 +34,9 @@ __all__ = [
     "geant4_samples",
     "generate",
     "grid_points",
+    "in_domain",
     "make_sample",
+    "merge_as",
     "through_grid",
 ]
 
@@ -92,7 +94,8 @@ def calibrate(cells: Cells, energy_gev: NDArray[np.floating], readout: Readout) 
     return thick * readout.of_layers(calibration_factors(sums, np.asarray(energy_gev, np.float64)).tolist())
 
 
-def _in_domain(file: ShowerFile, card: ModelCard) -> NDArray[np.bool_]:
+def in_domain(file: ShowerFile | Showers, card: ModelCard) -> NDArray[np.bool_]:
+    """Return which incident particles a model is made for, bool [N]."""
     theta = np.degrees(np.arccos(np.clip(file.direction[:, 2], -1, 1)))
     domain = card.domain
     inside: NDArray[np.bool_] = (
@@ -135,7 +138,7 @@ def geant4_samples(
         A file cannot be read, its layers do not fit the card, or fewer than 50 showers of the test split are left.
     """
     opened = [ShowerFile(path, calorimeter) for path in files]
-    choices = [(_in_domain(file, card), file.splits == _TEST) for file in opened]
+    choices = [(in_domain(file, card), file.splits == _TEST) for file in opened]
     wanted: list[list[NDArray[np.int64]]] = []
     size = min(most, *(sum(int((inside & (test == kind)).sum()) for inside, test in choices) for kind in (True, False)))
     if size < _LEAST:
@@ -318,6 +321,26 @@ def through_grid(
             )
         )
     return Showers.join(parts)
+
+
+def merge_as(showers: Showers, like: Showers) -> Showers:
+    """Move points onto the grid on which other showers were merged, so that both are summed into cells alike.
+
+    Only for grids that are the same in all layers; where there is none, the showers stay as they are.
+    """
+    pitch = float(like.pitch_mm)
+    if not pitch:
+        return showers
+    cos, sin = math.cos(like.grid_rotation_rad), math.sin(like.grid_rotation_rad)
+    u = np.round((showers.x_mm * cos + showers.y_mm * sin) / pitch) * pitch
+    v = np.round((showers.y_mm * cos - showers.x_mm * sin) / pitch) * pitch
+    return dataclasses.replace(
+        showers,
+        x_mm=(u * cos - v * sin).astype(np.float32),
+        y_mm=(u * sin + v * cos).astype(np.float32),
+        pitch_mm=pitch,
+        grid_rotation_rad=like.grid_rotation_rad,
+    )
 
 
 def distort(showers: Showers, depth_mm: NDArray[np.float64], *, energy: float = 1.0, width: float = 1.0) -> Showers:

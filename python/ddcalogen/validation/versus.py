@@ -1,0 +1,362 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which of two models is closer to Geant4? Differences that a comparison of each alone with Geant4 does not resolve.
+
+Both models make several showers of each incident particle of the reference, so that nearly all noise is that of the
+reference and common to both. Every figure is recomputed on resampled incident particles, the same for both models and
+the reference; the spread of the *difference* of the two distances from Geant4 is its error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ddcalogen.engine import Generator
+from ddcalogen.errors import ConfigurationError, InputError, OutputError
+from ddcalogen.training.data import Showers, file_sha256, load_split
+from ddcalogen.validation.classifiers import caloclouds_features, convl2l_features, physics_features, separate_features
+from ddcalogen.validation.metrics import (
+    Value,
+    correlation_matrix,
+    divergence,
+    frechet,
+    separation_power,
+    spectrum_peak,
+    wasserstein,
+)
+from ddcalogen.validation.observables import Observables, readout_of
+from ddcalogen.validation.report import write_json
+from ddcalogen.validation.samples import generate, in_domain, make_sample, merge_as
+
+__all__ = ["Comparison", "Contest", "compare_models", "compare_observables", "write_contest"]
+
+Doubles = NDArray[np.float64]
+Index = NDArray[np.int64]
+Statistic = Callable[[Observables, Index, Observables, Index], float]
+
+_LEAST = 50
+_BINS = 20
+_ENERGY_BINS = 400
+_SIGMAS = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One figure of two models.
+
+    Attributes
+    ----------
+    first, second
+        Of the models: a quantity, or a distance from Geant4.
+    geant4
+        Of the reference, for quantities; NaN for distances.
+    gain
+        Distance of the second model from Geant4 less that of the first: positive where the first is closer.
+    """
+
+    group: str
+    name: str
+    unit: str
+    first: float
+    second: float
+    geant4: float
+    gain: Value
+
+    @property
+    def verdict(self) -> Literal["first", "second", "undecided"]:
+        """Which model is closer, by more than two standard deviations of the difference."""
+        if abs(self.gain.value) <= _SIGMAS * self.gain.error or not math.isfinite(self.gain.error):
+            return "undecided"
+        return "first" if self.gain.value > 0 else "second"
+
+
+@dataclasses.dataclass(frozen=True)
+class Contest:
+    """All figures of two models, and what they were measured on."""
+
+    first: str
+    second: str
+    showers: int
+    copies: int
+    seed: int
+    data: dict[str, str]
+    comparisons: list[Comparison]
+
+    def count(self, verdict: str) -> int:
+        """Number of figures with a verdict."""
+        return sum(c.verdict == verdict for c in self.comparisons)
+
+
+def _figures(reference: Observables) -> Iterator[tuple[str, str, str, bool, Statistic]]:
+    """Group, name, unit, is it a quantity, and statistic of (sample, rows of it, reference, rows of it)."""
+    for name, (title, unit) in reference.readout.scalars.items():
+        if name == "visible_gev":
+            continue  # the response tells the same without the spread of the incident energies
+
+        def mean(o: Observables, i: Index, r: Observables, j: Index, name: str = name) -> float:
+            return float(o.scalars[name][i].mean())
+
+        yield "means", f"mean {title.removeprefix('mean ')}", unit, True, mean
+    for group, distance in (("JSD", divergence), ("separation power", separation_power)):
+        for name, (title, _) in reference.readout.scalars.items():
+            low, high = np.quantile(reference.scalars[name], [0.005, 0.995])
+            edges = np.linspace(low, high if high > low else low + 1.0, _BINS + 1)
+
+            def binned(
+                o: Observables,
+                i: Index,
+                r: Observables,
+                j: Index,
+                name: str = name,
+                edges: Doubles = edges,
+                distance: Callable[[Doubles, Doubles], float] = distance,
+            ) -> float:
+                p, q = (
+                    np.histogram(np.clip(x, edges[0], edges[-1]), edges)[0].astype(float)
+                    for x in (o.scalars[name][i], r.scalars[name][j])
+                )
+                return distance(p, q)
+
+            yield group, title, "", False, binned
+    scalars = (
+        ("occupancy", "hits"),
+        ("sampling fraction", "response"),
+        ("CoG along", "cog_along_mm"),
+        ("CoG across", "cog_across_mm"),
+        ("CoG depth", "cog_layer"),
+    )
+    for title, name in scalars:
+
+        def direct(o: Observables, i: Index, r: Observables, j: Index, name: str = name) -> float:
+            return wasserstein(o.scalars[name][i], r.scalars[name][j])
+
+        yield "W1 × 100", title, "", False, direct
+    edges = np.geomspace(reference.hit_gev.min(), 1.0001 * reference.hit_gev.max(), _ENERGY_BINS + 1)
+    middle = np.sqrt(edges[:-1] * edges[1:])
+    tables: dict[int, Doubles] = {}
+
+    def hits(o: Observables) -> Doubles:
+        if id(o) not in tables:
+            slot = np.clip(np.searchsorted(edges, o.hit_gev, side="right") - 1, 0, _ENERGY_BINS - 1)
+            row = np.repeat(np.arange(len(o)), np.diff(o.hit_offsets))
+            table = np.bincount(row * _ENERGY_BINS + slot, minlength=len(o) * _ENERGY_BINS)
+            tables[id(o)] = table.reshape(len(o), _ENERGY_BINS).astype(float)
+        return tables[id(o)]
+
+    weighted: tuple[tuple[str, Callable[[Observables], Doubles], Doubles | None], ...] = (
+        ("hits", hits, middle),
+        ("E long", lambda o: o.layer_gev, None),
+        ("E rad", lambda o: o.radial_gev[:, 0], None),
+    )
+    for title, columns, at in weighted:
+
+        def profile(
+            o: Observables,
+            i: Index,
+            r: Observables,
+            j: Index,
+            columns: Callable[[Observables], Doubles] = columns,
+            at: Doubles | None = at,
+        ) -> float:
+            p, q = (np.bincount(k, minlength=len(x)).astype(float) @ columns(x) for x, k in ((o, i), (r, j)))
+            place = np.arange(len(p), dtype=float) if at is None else at
+            return wasserstein(place, place, p, q)
+
+        yield "W1 × 100", title, "", False, profile
+    for title, reduce in (("mean |Δ correlation|", np.mean), ("max |Δ correlation|", np.max)):
+
+        def correlations(
+            o: Observables, i: Index, r: Observables, j: Index, reduce: Callable[[Doubles], float] = reduce
+        ) -> float:
+            off = np.abs(correlation_matrix(o, i) - correlation_matrix(r, j))
+            return float(reduce(off[np.triu_indices(len(off), k=1)]))
+
+        yield "correlations", title, "", False, correlations
+    for k, (title, unit) in enumerate(
+        (("MIP peak position", "MeV"), ("MIP peak width at 3/4 of its height / position", ""))
+    ):
+
+        def peak(o: Observables, i: Index, r: Observables, j: Index, k: int = k) -> float:
+            spectrum = np.bincount(i, minlength=len(o)).astype(float) @ o.spectrum[:, 0].astype(float)
+            return spectrum_peak(spectrum, o.readout.parts[0].threshold_gev)[k]
+
+        yield "cell spectrum", title, unit, True, peak
+    scale = np.maximum(np.abs(physics_features(reference)).max(axis=0), 1e-12)
+
+    def distance_of_moments(o: Observables, i: Index, r: Observables, j: Index) -> float:
+        return frechet(physics_features(o)[i] / scale, physics_features(r)[j] / scale)
+
+    yield "physics distances", "Fréchet distance", "", False, distance_of_moments
+
+
+def _classified(
+    first: Observables, second: Observables, reference: Observables, *, folds: int, seed: int
+) -> Iterator[Comparison]:
+    """AUC of the two classifiers on features; the error takes the two models' as independent, so it is too large."""
+    n = len(reference)
+    models = [o.select(np.arange(len(o)) < n) for o in (first, second)]
+    for title, wide in (("25 features (CaloClouds II)", False), ("10 features (ConvL2LFlows)", True)):
+        auc = []
+        for o in models:
+            if wide:
+                found = separate_features(
+                    convl2l_features(o), convl2l_features(reference), (512, 512, 128, 32),
+                    rate=1e-4, batch=256, epochs=30, folds=folds, seed=seed,
+                )  # fmt: skip
+            else:
+                mine, theirs = (caloclouds_features(x, reference) for x in (o, reference))
+                found = separate_features(mine, theirs, (32, 16), folds=folds, seed=seed)
+            auc.append(found.auc)
+        off = [abs(a.value - 0.5) for a in auc]
+        gain = Value(off[1] - off[0], math.hypot(auc[0].error, auc[1].error))
+        yield Comparison(f"classifier {title}", "AUC", "", auc[0].value, auc[1].value, math.nan, gain)
+
+
+def compare_observables(
+    first: Observables,
+    second: Observables,
+    reference: Observables,
+    *,
+    replicas: int,
+    rng: np.random.Generator,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Comparison]:
+    """Compare two models that made the same number of showers of each incident particle of the reference.
+
+    Parameters
+    ----------
+    first, second
+        Observables of c x N showers: all incident particles of the reference, c times in its order.
+    reference
+        Geant4, N showers.
+    """
+    n = len(reference)
+    starts = n * np.arange(len(first) // n)[:, None]
+    draws = [np.arange(n), *(np.sort(rng.integers(0, n, n)) for _ in range(replicas))]
+    comparisons = []
+    for group, name, unit, quantity, statistic in _figures(reference):
+        progress(f"{group}: {name}")
+        rows = []
+        for index in draws:
+            of_copies = (index + starts).ravel()
+            values = [statistic(o, of_copies, reference, index) for o in (first, second)]
+            anchor = statistic(reference, index, reference, index) if quantity else 0.0
+            rows.append((*values, anchor, abs(values[1] - anchor) - abs(values[0] - anchor)))
+        table = np.array(rows)
+        gain = Value(float(table[0, 3]), float(table[1:, 3].std(ddof=1)))
+        geant4 = float(table[0, 2]) if quantity else math.nan
+        comparisons.append(Comparison(group, name, unit, float(table[0, 0]), float(table[0, 1]), geant4, gain))
+    return comparisons
+
+
+def compare_models(
+    first: Generator,
+    second: Generator,
+    files: Sequence[str | os.PathLike[str]],
+    *,
+    showers: int = 2000,
+    copies: int = 4,
+    replicas: int = 100,
+    folds: int = 10,
+    seed: int = 1,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Contest:
+    """Compare two models with the Geant4 showers of the test split, and with each other.
+
+    Parameters
+    ----------
+    first, second
+        Models of the same calorimeter.
+    files
+        Geant4 showers; those of the test split in the domain of both models are used.
+    showers
+        Geant4 showers at most.
+    copies
+        Showers that each model makes of each incident particle.
+    replicas, folds
+        Resamplings for the errors; folds of the classifiers' cross-validation (0: no classifiers).
+    progress
+        Told what comes next.
+
+    Raises
+    ------
+    ConfigurationError
+        The models are for different calorimeters.
+    InputError, InferenceError
+        Fewer than 50 showers are left, or files or a model's showers cannot be used.
+    """
+    cards = (first.card, second.card)
+    if cards[0].calorimeter.layer_depth_mm != cards[1].calorimeter.layer_depth_mm:
+        raise ConfigurationError(
+            "the models are for different calorimeters",
+            found=" and ".join(c.calorimeter.name for c in cards),
+            expected="the same layers",
+            remedy="Compare models of one calorimeter.",
+        )
+    readout, calorimeter = readout_of(cards[0].calorimeter), cards[0].calorimeter.name.lower()
+    if readout.combined:
+        raise ConfigurationError(
+            "models of several calorimeters cannot be compared in this way yet",
+            found=cards[0].calorimeter.name,
+            remedy="Validate each of them alone.",
+        )
+    rng = np.random.default_rng(seed)
+    progress("reading Geant4 showers")
+    truth = load_split(files, "test", calorimeter)
+    usable = np.flatnonzero(in_domain(truth, cards[0]) & in_domain(truth, cards[1]))
+    if len(usable) < _LEAST:
+        raise InputError(
+            "too few Geant4 showers for a comparison",
+            found=f"{len(usable)} showers of the test split in the domain of both models",
+            expected=f"at least {_LEAST}",
+            remedy="Give more files of the particles, energies and angles both models are made for.",
+        )
+    truth = truth.select(np.sort(rng.permutation(usable)[:showers]))
+    n = len(truth)
+
+    def measured(name: str, content: Showers) -> Observables:
+        progress("measuring observables")
+        return make_sample(name, content, readout, rotation_rad=truth.grid_rotation_rad, rng=rng).observables
+
+    reference = measured("reference", truth)
+    models = []
+    for generator in (first, second):
+        made = []
+        for copy in range(copies):
+            progress(f"{generator.card.name}, showers {copy + 1} of {copies}")
+            made.append(merge_as(generate(generator, truth, rng=rng, first_event=copy * n)[0], truth))
+        models.append(measured(generator.card.name, Showers.join(made)))
+
+    comparisons = compare_observables(models[0], models[1], reference, replicas=replicas, rng=rng, progress=progress)
+    if folds:
+        progress("classifiers")
+        comparisons += _classified(models[0], models[1], reference, folds=folds, seed=seed)
+    names = [f"{c.name} {c.version}" for c in cards]
+    digests = {Path(f).name: file_sha256(f) for f in files}
+    return Contest(names[0], names[1], n, copies, seed, digests, comparisons)
+
+
+def write_contest(contest: Contest, folder: Path) -> Path:
+    """Write ``versus.json`` into a folder and return its path.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError("the folder cannot be made", found=f"{folder}: {error.strerror}") from error
+    path = folder / "versus.json"
+    rows = [{**dataclasses.asdict(c), "verdict": c.verdict} for c in contest.comparisons]
+    write_json({**dataclasses.asdict(contest), "comparisons": rows}, path)
+    return path

@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""Two models beside each other: a known error is found, equal models are not told apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from ddcalogen.cli import app
+from ddcalogen.training.data import Showers
+from ddcalogen.validation.observables import Observables, make_cells, measure
+from ddcalogen.validation.samples import distort, merge_as
+from toy_showers import CELL_MM, DEPTH_MM, ecal, toy_showers
+from typer.testing import CliRunner
+
+pytest.importorskip("torch")
+pytest.importorskip("scipy")
+
+from ddcalogen.validation.versus import Comparison, compare_observables
+
+GRID = ("pitch_mm", "grid_rotation_rad")
+
+
+def observe(showers: Showers, seed: int) -> Observables:
+    cells = make_cells(showers, DEPTH_MM, cell_mm=CELL_MM, rng=np.random.default_rng(seed))
+    return measure(showers, cells, ecal(CELL_MM))
+
+
+@pytest.fixture(scope="module")
+def truth() -> Showers:
+    return toy_showers(150, 3)
+
+
+def contest(truth: Showers, first: list[Showers], second: list[Showers]) -> dict[tuple[str, str], Comparison]:
+    """Figures of two models, given as copies."""
+    made = [observe(Showers.join(parts), k) for k, parts in enumerate((first, second))]
+    rng = np.random.default_rng(0)
+    found = compare_observables(*made, observe(truth, 7), replicas=30, rng=rng)
+    return {(c.group, c.name): c for c in found}
+
+
+def test_the_model_with_an_error_is_the_one_farther_away(truth: Showers) -> None:
+    found = contest(truth, [truth, truth], [distort(truth, DEPTH_MM, energy=1.05)] * 2)
+    response = found["means", "mean visible / incident energy"]
+    assert response.verdict == "first"
+    assert response.gain.value == pytest.approx(0.05 * response.geant4, rel=0.05)
+    assert found["JSD", "visible / incident energy"].verdict == "first"
+    assert found["W1 × 100", "sampling fraction"].verdict == "first"
+    assert found["means", "mean radius"].verdict == "undecided"
+    wide = contest(truth, [distort(truth, DEPTH_MM, width=1.2)], [truth])
+    assert wide["means", "mean radius"].verdict == "second"
+    assert wide["W1 × 100", "E rad"].verdict == "second"
+
+
+def test_a_pairing_resolves_what_the_spread_of_showers_hides(truth: Showers) -> None:
+    """0.3 % more energy: a tenth of the spread over showers divided by the root of their number."""
+    found = contest(truth, [truth], [distort(truth, DEPTH_MM, energy=1.003)])
+    response = found["means", "mean visible / incident energy"]
+    spread = observe(truth, 0).scalars["response"].std() / np.sqrt(len(truth))
+    assert response.gain.error < 0.5 * spread
+    assert response.verdict == "first"
+
+
+def test_equal_models_are_not_told_apart(truth: Showers) -> None:
+    same = compare_observables(
+        observe(truth, 1), observe(truth, 1), observe(truth, 2), replicas=5, rng=np.random.default_rng(0)
+    )
+    assert {c.verdict for c in same} == {"undecided"}
+    assert all(c.gain.value == 0.0 for c in same)
+
+
+def test_points_move_to_the_grid_of_others_and_no_farther_than_half_its_pitch() -> None:
+    showers = toy_showers(4)
+    like = Showers(*(getattr(showers, n) for n in Showers.__dataclass_fields__ if n not in GRID), 1.0177, 0.39)
+    moved = merge_as(showers, like)
+    assert (moved.pitch_mm, moved.grid_rotation_rad) == (1.0177, 0.39)
+    u = (moved.x_mm * np.cos(0.39) + moved.y_mm * np.sin(0.39)) / 1.0177
+    np.testing.assert_allclose(u, np.round(u), atol=1e-3)
+    assert np.hypot(moved.x_mm - showers.x_mm, moved.y_mm - showers.y_mm).max() <= 1.0177 / np.sqrt(2.0) + 1e-3
+    assert merge_as(showers, showers) is showers
+
+
+def test_the_command_writes_all_figures(tmp_path: Path, toy_model: Callable[..., Path]) -> None:
+    showers = toy_showers(320, 5)
+    data = tmp_path / "toy.h5"
+    table = np.column_stack([showers.x_mm, showers.y_mm, showers.layer, showers.point_energy_gev]).astype(np.float32)
+    with h5py.File(data, "w") as file:
+        rows = file.create_dataset("showers", (len(showers),), h5py.vlen_dtype(np.float32))
+        for i in range(len(showers)):
+            rows[i] = table[showers.offsets[i] : showers.offsets[i + 1]].ravel()
+        file["energies"] = showers.energy_gev[:, None]
+        file["directions"] = showers.direction
+        file["pdg"] = showers.pdg
+        file["shape"] = np.array([len(showers), 200, 4], np.int32)
+    model = str(toy_model())
+    arguments = ["validate", "-m", model, "--data", str(data), "-o", str(tmp_path / "out"), "--folds", "3"]
+    result = CliRunner().invoke(app, [*arguments, "--against", model])
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "out/versus.json").read_text())
+    names = {(c["group"], c["name"]) for c in written["comparisons"]}
+    assert ("cell spectrum", "MIP peak position") in names
+    assert ("classifier 25 features (CaloClouds II)", "AUC") in names
+    assert CliRunner().invoke(app, [*arguments, "--against", model, "--all"]).exit_code != 0

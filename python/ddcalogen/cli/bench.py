@@ -13,10 +13,11 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from ddcalogen.cli.console import console, progress_bar
+from ddcalogen.cli.console import console, error_console, progress_bar
 from ddcalogen.cli.geometry import Detector
 from ddcalogen.cli.simulate import DEFAULT_DETECTOR
 from ddcalogen.engine import Generator, IncidentParticles
+from ddcalogen.errors import InputError
 from ddcalogen.geometry import bench_locate, load_snapshot
 from ddcalogen.models import DEFAULT_MODEL, find_model
 
@@ -156,15 +157,33 @@ def generate(
 def systems(
     data: Annotated[list[Path], typer.Option("--data", help="Shower files; may be repeated.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table to write.")] = Path("docs/systems.md"),
+    system: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.", show_default=False)] = None,
+    seconds: Annotated[float, typer.Option(min=0.0, help="For timing a stage, at most (two steps in any case).")] = 60,
     smoke: Annotated[bool, typer.Option("--smoke", help="The small networks of --smoke runs.")] = False,
 ) -> None:
-    """What training and generating costs with each system: parameters, operations, memory, time per epoch."""
+    """What training and generating costs with each system: parameters, operations, memory, time per epoch.
+
+    Every configuration of the package is measured in a process of its own.
+    """
     from ddcalogen.cli.train import check_packages
 
     check_packages()
-    from ddcalogen.training.costs import measure_all, write_table
-    from ddcalogen.training.system import system_names
+    from ddcalogen.training.costs import configurations, measure_apart, write_table
+    from ddcalogen.training.system import find_system
 
-    costs = measure_all(system_names(), data, smoke)
+    for name in system or []:
+        find_system(name)
+    chosen = [c for c in configurations(system or []) if not (smoke and c[1])]
+    costs = []
+    with progress_bar() as bar:
+        task = bar.add_task("measuring", total=len(chosen))
+        for name, configuration, path in chosen:
+            label = f"{name}_{configuration}" if configuration else name
+            bar.update(task, description=f"measuring {label}")
+            try:
+                costs.append(measure_apart(name, configuration, path, data, smoke=smoke, seconds=seconds))
+            except InputError as error:
+                error_console.print(f"{label} is left out: {error}", markup=False, soft_wrap=True)
+            bar.advance(task)
     write_table(costs, output)
-    console.print(f"wrote {output}: {len(costs)} systems", soft_wrap=True)
+    console.print(f"wrote {output}: {len(costs)} of {len(chosen)} configurations", soft_wrap=True)

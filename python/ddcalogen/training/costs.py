@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
+import importlib.resources
+import multiprocessing
 import os
+import platform
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +22,65 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddcalogen.errors import InputError
+from ddcalogen.card import SpotsOutput
+from ddcalogen.errors import DDCaloGenError, InferenceError, InputError
 from ddcalogen.files import replace_when_complete
 from ddcalogen.training.checkpoint import build_system
 from ddcalogen.training.config import RunConfig, load_config
-from ddcalogen.training.data import Showers
+from ddcalogen.training.data import ShowerFile, Showers
+from ddcalogen.training.representations import Batch
 from ddcalogen.training.sampler import draw_noise
 from ddcalogen.training.stream import ShowerStream
-from ddcalogen.training.system import Optimiser, System, find_system
+from ddcalogen.training.system import Optimiser, Stage, System, find_system, system_names
 from ddcalogen.training.threads import one_thread
 
-__all__ = ["Cost", "measure_cost", "write_table"]
+__all__ = ["Cost", "StageCost", "configurations", "measure_apart", "measure_cost", "write_table"]
+
+_STEPS, _LEAST_STEPS = 10, 2
+_SECONDS = 60.0
+"""A stage is timed over 10 steps (two rounds of five critic steps), fewer when these take longer."""
+_STANDARDISED = 4
+"""Batches that the standardisation is fitted to."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StageCost:
+    """Of a stage of the training: processor seconds of a step (making the batch included) and of an epoch."""
+
+    name: str
+    batch: int
+    steps_timed: int
+    step_seconds: float
+    epoch_seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of one system.
+    """Of one system in one configuration.
 
     parameters, sampler_parameters: of everything that is trained, of the exported network. flops: of one 50 GeV shower
     (or the nearest energy of the domain), matrix products and convolutions, a multiplication and an addition counted
-    as two. memory_mb: peak of the process while it trains. epoch_seconds: first stage, on `showers` training showers.
+    as two. memory_mb: peak of a process of its own that trains; bare_mb: of it before the system was made. stages:
+    those that train by gradients. showers: in an epoch.
     """
 
     system: str
+    configuration: str
     title: str
     parameters: int
     sampler_parameters: int
     flops: float
     memory_mb: float
-    epoch_seconds: float | None
+    bare_mb: float
+    stages: tuple[StageCost, ...]
     showers: int
 
 
 class _BareStep:
     """A training step without a loop around it."""
 
-    def __init__(self, stage: str, optimisers: dict[str, Optimiser], training: ShowerStream) -> None:
-        self.stage, self.index, self.rng = stage, 0, np.random.default_rng(0)
+    def __init__(self, stage: Stage, optimisers: dict[str, Optimiser], training: ShowerStream) -> None:
+        self.stage, self.index, self.rng = stage.name, 0, np.random.default_rng(0)
         self.device = torch.device("cpu")
         self._optimisers, self._training = optimisers, training
 
@@ -75,9 +101,11 @@ class _BareStep:
 
 
 def _operations(system: System[Any]) -> float:
+    """Operations of the sampler for one shower."""
     sampler, domain = system.sampler().eval(), system.domain
     energy = float(np.clip(50.0, *domain.energy_gev))
-    batch = 16
+    # the number of spots varies from shower to shower
+    batch = 16 if isinstance(sampler.output, SpotsOutput) else 1
     inputs: dict[str, Tensor] = {
         "energy": torch.full((batch, 1), energy),
         "direction": torch.tensor([[0.0, 0.0, 1.0]]).repeat(batch, 1),
@@ -90,57 +118,191 @@ def _operations(system: System[Any]) -> float:
     return float(counter.get_total_flops()) / batch
 
 
-def measure_cost(config: RunConfig, paths: Sequence[str | os.PathLike[str]], steps: int = 3) -> Cost:
-    """Measure one system on one thread.
+def _endless(stream: ShowerStream, system: System[Any], stage: Stage, batch: int) -> Iterator[Batch]:
+    representation, epoch = system.representation(stage.name), 0
+    assert representation is not None
+    while True:
+        yield from stream.batches(representation, epoch=epoch, batch=batch)
+        epoch += 1
+
+
+def _time_stage(system: System[Any], stage: Stage, stream: ShowerStream, batch: int, seconds: float) -> StageCost:
+    step = _BareStep(stage, system.optimisers(stage.name), stream)
+    # from the middle of the stage on: what happens once at its ends is not typical
+    step.index = stage.steps // 2 + 1
+    batches = _endless(stream, system, stage, batch)
+    system.training_step(next(batches), step)
+    done, start = 0, time.process_time()
+    while done < _STEPS and (done < _LEAST_STEPS or time.process_time() - start < seconds):
+        step.index += 1
+        system.training_step(next(batches), step)
+        done += 1
+    each = (time.process_time() - start) / done
+    return StageCost(stage.name, batch, done, each, each * stream.batches_per_epoch(batch))
+
+
+def _fitting(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> list[str | os.PathLike[str]]:
+    """The files with showers in the calorimeter of a configuration."""
+    fitting = []
+    for path in paths:
+        try:
+            ShowerFile(path, config.data.calorimeter.lower())
+        except InputError:
+            continue
+        fitting.append(path)
+    return fitting
+
+
+def measure_cost(
+    config: RunConfig,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    configuration: str = "",
+    seconds: float = _SECONDS,
+) -> Cost:
+    """Measure one system on one thread, untrained. Memory is that of this process: see `measure_apart`.
+
+    Parameters
+    ----------
+    paths
+        Shower files; those without the calorimeter of the configuration are left out.
+    configuration
+        What the configuration is called.
+    seconds
+        For each stage, at most (two steps in any case).
 
     Raises
     ------
     InputError
         The files have no showers that the system can be trained on.
     """
+    bare = _peak_mb()
     with one_thread(), torch.random.fork_rng():
         torch.manual_seed(0)
         system = build_system(config)
-        stage = system.stages()[0]
-        stream = ShowerStream(paths, system.stack, "train", config.data.selection(), window=config.data.window)
-        representation = system.representation(stage.name)
-        seconds = None
-        if representation is not None:
-            batch = stage.batch or config.data.batch
-            batches = list(
-                itertools.islice(stream.batches(representation, epoch=0, batch=min(batch, stream.size)), steps + 1)
-            )
-            system.standardise(batches)
+        selection, window = config.data.selection(), config.data.window
+        stream = ShowerStream(_fitting(paths, config), system.stack, "train", selection, window=window)
+        stages = []
+        for number, stage in enumerate(system.stages()):
+            if system.representation(stage.name) is None:
+                continue
+            batch = min(stage.batch or config.data.batch, stream.size)
+            batches = _endless(stream, system, stage, batch)
+            if number == 0:
+                system.standardise([next(batches) for _ in range(_STANDARDISED)])
             system.begin(stage.name, lambda path: system)
-            step = _BareStep(stage.name, system.optimisers(stage.name), stream)
             system.train()
-            system.training_step(batches[0], step)
-            start = time.perf_counter()
-            for tensors in batches[1:] or batches:
-                system.training_step(tensors, step)
-            each = (time.perf_counter() - start) / max(1, len(batches) - 1)
-            seconds = each * stream.batches_per_epoch(batch)
+            if system.optimisers(stage.name):
+                stages.append(_time_stage(system, stage, stream, batch, seconds))
+            else:  # it prepares a later stage
+                system.training_step(next(batches), _BareStep(stage, {}, stream))
+        memory = _peak_mb()
         return Cost(
             config.system,
+            configuration,
             find_system(config.system).title,
             sum(p.numel() for p in system.parameters()),
             sum(p.numel() for p in system.sampler().parameters()),
             _operations(system),
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            seconds,
+            memory,
+            bare,
+            tuple(stages),
             stream.size,
         )
 
 
-def measure_all(names: Sequence[str], paths: Sequence[str | os.PathLike[str]], smoke: bool) -> list[Cost]:
-    """Measure systems, leaving out those that the files have no showers for."""
-    costs = []
-    for name in names:
-        try:
-            costs.append(measure_cost(load_config(name, smoke=smoke), paths))
-        except InputError:
-            continue
-    return costs
+def _peak_mb() -> float:
+    """Peak of the memory of this process; on Linux without what it had before it became this program."""
+    with contextlib.suppress(OSError, StopIteration, ValueError, IndexError):
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+# ------------------------------------------------------------------------------------------------------- all of them
+
+
+def configurations(names: Sequence[str] = ()) -> list[tuple[str, str, Path | None]]:
+    """Return system, name and file of all configurations in the package; the name of a system's own one is "".
+
+    A file belongs to the system of the longest name that it begins with.
+    """
+    systems = system_names()
+    folder = Path(str(importlib.resources.files("ddcalogen.training") / "configs"))
+    found: list[tuple[str, str, Path | None]] = [(name, "", None) for name in systems]
+    for path in sorted(folder.glob("*.yaml")):
+        owners = [name for name in systems if path.stem.startswith(f"{name}_")]
+        if path.stem not in systems and owners:
+            owner = max(owners, key=len)
+            found.append((owner, path.stem[len(owner) + 1 :], path))
+    return sorted((f for f in found if not names or f[0] in names), key=lambda f: f[:2])
+
+
+def _child(
+    sender: Connection, system: str, name: str, path: Path | None, paths: Sequence[Path], smoke: bool, seconds: float
+) -> None:
+    try:
+        config = load_config(system, path, smoke=smoke)
+        sender.send(measure_cost(config, paths, configuration=name, seconds=seconds))
+    except DDCaloGenError as error:
+        sender.send(error)
+
+
+def measure_apart(
+    system: str,
+    name: str,
+    path: Path | None,
+    paths: Sequence[Path],
+    *,
+    smoke: bool = False,
+    seconds: float = _SECONDS,
+) -> Cost:
+    """Measure one configuration in a process of its own, so that its memory is its own.
+
+    Parameters
+    ----------
+    system, name, path
+        As `configurations` gives them.
+    paths, seconds
+        As for `measure_cost`.
+    smoke
+        With the section ``smoke``.
+
+    Raises
+    ------
+    InputError
+        The files have no showers that the system can be trained on.
+    InferenceError
+        The process was killed, for want of memory as a rule.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(sender, system, name, path, paths, smoke, seconds))
+    process.start()
+    sender.close()
+    try:
+        answer = receiver.recv()
+    except EOFError:
+        process.join()
+        raise InferenceError(
+            f"the process that measured '{system}' ended without an answer",
+            found=f"exit status {process.exitcode}",
+            remedy="Make memory free, or measure fewer systems.",
+        ) from None
+    finally:
+        process.join()
+    if isinstance(answer, DDCaloGenError):
+        raise answer
+    assert isinstance(answer, Cost)
+    return answer
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def write_table(costs: Sequence[Cost], path: Path) -> None:
@@ -151,23 +313,30 @@ def write_table(costs: Sequence[Cost], path: Path) -> None:
     OutputError
         The file cannot be written.
     """
+    bare = max((c.bare_mb for c in costs), default=0.0)
     lines = [
         "# What the systems cost",
         "",
-        "Written by `ddcalogen bench systems`; do not edit. One CPU thread; sizes are those of the package's",
-        "configurations. Operations: matrix products and convolutions of one 50 GeV shower (or the nearest energy",
-        "of the domain), untrained network, a multiplication and an addition counted as two. Memory: peak of the",
-        "measuring process so far. Epoch: first stage of the training.",
+        "Written by `ddcalogen bench systems`; do not edit.",
+        f"One thread of {_processor()}, PyTorch {torch.__version__}.",
         "",
-        "| system | what | parameters, trained | parameters, exported | GFLOP per shower | memory, MB "
-        "| s per epoch (showers) |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "- Configuration: `NAME` is `configs/NAME.yaml` of the package, of the published size where there is one.",
+        "- Operations: matrix products and convolutions of one 50 GeV shower (or the nearest energy of the domain) in",
+        "  the untrained sampler, a multiplication and an addition counted as two.",
+        f"- Memory: peak of a process of its own that trains; {bare:.0f} MB of it are Python and PyTorch.",
+        "- Epoch: processor time of each stage that trains by gradients, over the showers given, making the batches",
+        f"  included; from {_STEPS} steps, fewer where these take more than a minute.",
+        "",
+        "| system | configuration | parameters, trained | exported | GFLOP per shower | memory, MB "
+        "| s per epoch (batch) | showers |",
+        "| --- | --- | --: | --: | --: | --: | --- | --: |",
     ]
     for c in costs:
-        epoch = "closed form" if c.epoch_seconds is None else f"{c.epoch_seconds:.0f} ({c.showers})"
+        epochs = ", ".join(f"{s.name} {s.epoch_seconds:.3g} ({s.batch})" for s in c.stages) or "closed form"
+        configuration = f"{c.system}_{c.configuration}" if c.configuration else c.system
         lines.append(
-            f"| {c.system} | {c.title} | {c.parameters:,} | {c.sampler_parameters:,} | {c.flops / 1e9:.3g} | "
-            f"{c.memory_mb:.0f} | {epoch} |"
+            f"| {c.title} | `{configuration}` | {c.parameters:,} | {c.sampler_parameters:,} | {c.flops / 1e9:.3g} | "
+            f"{c.memory_mb:.0f} | {epochs} | {c.showers:,} |"
         )
     with replace_when_complete(path) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")

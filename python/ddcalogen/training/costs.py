@@ -39,16 +39,23 @@ __all__ = ["Cost", "StageCost", "configurations", "measure_apart", "measure_cost
 _STEPS, _LEAST_STEPS = 10, 2
 _SECONDS = 60.0
 """A stage is timed over 10 steps (two rounds of five critic steps), fewer when these take longer."""
+_SMALL_BATCH = 16
+"""Showers per step where steps of the configuration's size take too long."""
 _STANDARDISED = 4
 """Batches that the standardisation is fitted to."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StageCost:
-    """Of a stage of the training: processor seconds of a step (making the batch included) and of an epoch."""
+    """Of a stage of the training.
+
+    batch, batch_timed: showers per step, in the configuration and when it was timed. step_seconds, epoch_seconds:
+    processor time of a timed step (making the batch included), and of an epoch, from the time per shower.
+    """
 
     name: str
     batch: int
+    batch_timed: int
     steps_timed: int
     step_seconds: float
     epoch_seconds: float
@@ -119,8 +126,10 @@ def _operations(system: System[Any]) -> float:
 
 
 def _endless(stream: ShowerStream, system: System[Any], stage: Stage, batch: int) -> Iterator[Batch]:
+    """Batches for ever; empty ones for a stage that sees all training showers at once."""
     representation, epoch = system.representation(stage.name), 0
-    assert representation is not None
+    while representation is None:
+        yield {}
     while True:
         yield from stream.batches(representation, epoch=epoch, batch=batch)
         epoch += 1
@@ -130,15 +139,23 @@ def _time_stage(system: System[Any], stage: Stage, stream: ShowerStream, batch: 
     step = _BareStep(stage, system.optimisers(stage.name), stream)
     # from the middle of the stage on: what happens once at its ends is not typical
     step.index = stage.steps // 2 + 1
-    batches = _endless(stream, system, stage, batch)
+    size = batch if system.representation(stage.name) is None else min(batch, _SMALL_BATCH)
+    batches = _endless(stream, system, stage, size)
     system.training_step(next(batches), step)
+    if size < batch:
+        start = time.process_time()
+        system.training_step(next(batches), step)
+        if (time.process_time() - start) * batch / size * (_LEAST_STEPS + 1) <= seconds:
+            size = batch
+            batches = _endless(stream, system, stage, size)
+            system.training_step(next(batches), step)
     done, start = 0, time.process_time()
     while done < _STEPS and (done < _LEAST_STEPS or time.process_time() - start < seconds):
         step.index += 1
         system.training_step(next(batches), step)
         done += 1
     each = (time.process_time() - start) / done
-    return StageCost(stage.name, batch, done, each, each * stream.batches_per_epoch(batch))
+    return StageCost(stage.name, batch, size, done, each, each / size * stream.size)
 
 
 def _fitting(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> list[str | os.PathLike[str]]:
@@ -184,15 +201,16 @@ def measure_cost(
         stream = ShowerStream(_fitting(paths, config), system.stack, "train", selection, window=window)
         stages = []
         for number, stage in enumerate(system.stages()):
-            if system.representation(stage.name) is None:
-                continue
+            trained = bool(system.optimisers(stage.name))
+            if system.representation(stage.name) is None and not trained:
+                continue  # closed form
             batch = min(stage.batch or config.data.batch, stream.size)
-            batches = _endless(stream, system, stage, batch)
-            if number == 0:
+            batches = _endless(stream, system, stage, min(batch, _SMALL_BATCH))
+            if number == 0 and system.representation(stage.name) is not None:
                 system.standardise([next(batches) for _ in range(_STANDARDISED)])
             system.begin(stage.name, lambda path: system)
             system.train()
-            if system.optimisers(stage.name):
+            if trained:
                 stages.append(_time_stage(system, stage, stream, batch, seconds))
             else:  # it prepares a later stage
                 system.training_step(next(batches), _BareStep(stage, {}, stream))
@@ -314,6 +332,11 @@ def write_table(costs: Sequence[Cost], path: Path) -> None:
         The file cannot be written.
     """
     bare = max((c.bare_mb for c in costs), default=0.0)
+
+    def epoch(stage: StageCost) -> str:
+        of = "" if stage.batch_timed == stage.batch else f"{stage.batch_timed} of "
+        return f"{stage.name} {stage.epoch_seconds:.3g} ({of}{stage.batch})"
+
     lines = [
         "# What the systems cost",
         "",
@@ -325,14 +348,15 @@ def write_table(costs: Sequence[Cost], path: Path) -> None:
         "  the untrained sampler, a multiplication and an addition counted as two.",
         f"- Memory: peak of a process of its own that trains; {bare:.0f} MB of it are Python and PyTorch.",
         "- Epoch: processor time of each stage that trains by gradients, over the showers given, making the batches",
-        f"  included; from {_STEPS} steps, fewer where these take more than a minute.",
+        f"  included; from {_STEPS} steps, fewer where these take long, and then with {_SMALL_BATCH} showers per step",
+        f"  (`{_SMALL_BATCH} of BATCH`; memory is that of the smaller steps).",
         "",
         "| system | configuration | parameters, trained | exported | GFLOP per shower | memory, MB "
         "| s per epoch (batch) | showers |",
         "| --- | --- | --: | --: | --: | --: | --- | --: |",
     ]
     for c in costs:
-        epochs = ", ".join(f"{s.name} {s.epoch_seconds:.3g} ({s.batch})" for s in c.stages) or "closed form"
+        epochs = ", ".join(map(epoch, c.stages)) or "closed form"
         configuration = f"{c.system}_{c.configuration}" if c.configuration else c.system
         lines.append(
             f"| {c.title} | `{configuration}` | {c.parameters:,} | {c.sampler_parameters:,} | {c.flops / 1e9:.3g} | "

@@ -26,11 +26,11 @@ from test_systems import write_showers  # noqa: E402
 
 def test_table(tmp_path: Path) -> None:
     closed = Cost("a", "", "thing", 1234, 56, 2.5e9, 410.0, 400.0, (), 3)
-    stages = (StageCost("one", 8, 10, 1.5, 15.0), StageCost("two", 4, 2, 2.0, 40.0))
+    stages = (StageCost("one", 8, 8, 10, 1.5, 15.0), StageCost("two", 64, 16, 2, 2.0, 40.0))
     write_table([closed, Cost("b", "small", "other", 2, 1, 1e6, 500.0, 390.0, stages, 2000)], tmp_path / "t.md")
     text = (tmp_path / "t.md").read_text()
     assert "| thing | `a` | 1,234 | 56 | 2.5 | 410 | closed form | 3 |" in text
-    assert "| other | `b_small` | 2 | 1 | 0.001 | 500 | one 15 (8), two 40 (4) | 2,000 |" in text
+    assert "| other | `b_small` | 2 | 1 | 0.001 | 500 | one 15 (8), two 40 (16 of 64) | 2,000 |" in text
     assert "400 MB of it are Python and PyTorch" in text
 
 
@@ -78,9 +78,10 @@ def test_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert cost.memory_mb > cost.bare_mb > 10
     assert [s.name for s in cost.stages] == ["flow", "diffusion"]
     assert [s.batch for s in cost.stages] == [config.settings["flow_batch"], config.data.batch]
+    assert all(s.batch_timed == min(s.batch, 16) for s in cost.stages)
     assert all(s.steps_timed == 2 for s in cost.stages)
     for stage in cost.stages:
-        assert stage.epoch_seconds == pytest.approx(stage.step_seconds * (cost.showers // stage.batch))
+        assert stage.epoch_seconds == pytest.approx(stage.step_seconds * cost.showers / stage.batch_timed)
     with pytest.raises(InputError, match="no showers"):
         measure_apart("wgan_lo", "", None, [showers], smoke=True)  # wants pions
 

@@ -285,7 +285,7 @@ class VaeGan(System[VaeGanConfig]):
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage; the best weights are chosen by this system itself, so that only the last are validated."""
-        return (Stage("train", self.config.steps, average=False),)
+        return (Stage("train", self.config.steps, batch=self.config.batch, average=False),)
 
     def see(self, showers: Showers) -> Tensor:
         """Return the training images ln(1 + E / 0.1 MeV), float32 [N, 1, 10, 10], and set the standardisation."""

@@ -140,8 +140,9 @@ def validate(
                 sections, numbers = compare_placed(
                     generator, truth, folder, full_simulation=full_simulation, seed=seed, progress=tell
                 )
-                tell("grids into cells")
-                section, numbers["back_projection"] = compare_back_projection(generator, truth, seed)
+                section, numbers["back_projection"] = compare_back_projection(
+                    generator, truth, folder, seed=seed, progress=tell
+                )
                 sections.append(section)
             tell("drawing")
             page = write_report(result, folder, sections, numbers)

@@ -179,7 +179,7 @@ def _response_by_start(ref: Observables, mod: Observables, model_name: str) -> p
     inside = start < ref.readout.layers
     edges = np.unique(np.round(np.quantile(start[inside], np.linspace(0, 1, 9))))
     edges[-1] += 1
-    with plt.rc_context(plots.style()):
+    with plots.style():
         figure, axis = plt.subplots(figsize=(5.2, 4.0), layout="constrained")
         for number, (o, name, colour) in enumerate(((ref, "Geant4", plots.GEANT4), (mod, model_name, plots.MODEL))):
             x, y, e = [], [], []
@@ -206,7 +206,7 @@ def _response_by_start(ref: Observables, mod: Observables, model_name: str) -> p
 def _sharing(ref: Observables, mod: Observables, model_name: str) -> plots.Picture:
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(plots.style()):
+    with plots.style():
         figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.2), sharex=True, sharey=True, layout="constrained")
         for axis, o, name in ((axes[0], ref, "Geant4"), (axes[1], mod, model_name)):
             calibrated = o.layer_gev * o.weights

@@ -244,7 +244,9 @@ def spectrum_peak(spectrum: Doubles, threshold_gev: float) -> tuple[float, float
     h = spectrum[use] / np.diff(SPECTRUM_EDGES_GEV)[use]
     if h.sum() <= 0:
         return math.nan, math.nan
-    k = int(np.clip(h.argmax(), 1, len(h) - 2))
+    k = int(h.argmax())
+    if k in (0, len(h) - 1):
+        return math.nan, math.nan
     a, b, c = h[k - 1 : k + 2]
     bend = a - 2 * b + c
     shift = float(np.clip(0.5 * (a - c) / bend, -1, 1)) if bend < 0 else 0.0
@@ -264,22 +266,25 @@ def spectrum_peak(spectrum: Doubles, threshold_gev: float) -> tuple[float, float
     return mev, 1e3 * (10.0 ** sides[1] - 10.0 ** sides[0]) / mev
 
 
-def mip_peak(o: Observables, rng: np.random.Generator, replicas: int = 100, *, part: int = 0) -> tuple[Value, Value]:
-    """Return position (MeV) and relative width of the single-particle peak in the cell spectrum dN/dE of one part.
+def mip_peak(
+    spectrum: NDArray[np.int64], threshold_gev: float, rng: np.random.Generator, replicas: int = 100
+) -> tuple[Value, Value]:
+    """Return position (MeV) and relative width of the single-particle peak in a cell spectrum dN/dE.
 
-    It is looked for from the threshold, half its usual place, to ten times that (ECAL: 0.1 to 1 MeV). Position: a
-    parabola (in log E) through the three highest bins. Width: between the points at three quarters of the height,
-    divided by the position; half the height is not reached below the peak, where soft energies pile up.
+    `spectrum` int64 [N, 110]: cells of each shower in the bins of `SPECTRUM_EDGES_GEV`. The peak is looked for from
+    the threshold, half its usual place, to ten times that (ECAL: 0.1 to 1 MeV). Position: a parabola (in log E)
+    through the three highest bins. Width: between the points at three quarters of the height, divided by the position;
+    half the height is not reached below the peak, where soft energies pile up. NaN where the highest bin is the first
+    or the last: there is no peak.
     """
-    spectra, threshold = o.spectrum[:, part], o.readout.parts[part].threshold_gev
 
     def peak(index: NDArray[np.int64]) -> tuple[float, float]:
-        return spectrum_peak(np.bincount(index, minlength=len(o)).astype(float) @ spectra, threshold)
+        return spectrum_peak(np.bincount(index, minlength=n).astype(float) @ spectrum, threshold_gev)
 
-    n = len(o)
+    n = len(spectrum)
     whole = peak(np.arange(n))
     spread = np.array([peak(rng.integers(0, n, n)) for _ in range(replicas)])
-    error = np.std(spread, axis=0, ddof=1)
+    error = np.std(spread, axis=0, ddof=1)  # NaN where a resampling has no peak
     return Value(whole[0], float(error[0])), Value(whole[1], float(error[1]))
 
 

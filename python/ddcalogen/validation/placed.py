@@ -329,7 +329,8 @@ def _scatter(
 ) -> plots.Picture:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
+    with plots.style():
+        figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
     theta = np.degrees(np.arccos(particles.direction[:, 2]))
     phi = np.degrees(np.arctan2(particles.direction[:, 1], particles.direction[:, 0]))
     phi = np.mod(phi + 22.5, 45.0) - 22.5
@@ -344,7 +345,7 @@ def _scatter(
         axis.set(xlabel=label)
     axes[0].set(ylabel="visible / incident energy (MeV / GeV)")
     axes[0].set_ylim(0, 1.25e3 * max(np.nanmax(truth), np.nanmax(model)))
-    axes[0].legend(fontsize=9, loc="upper right")
+    axes[0].legend(fontsize=10, loc="lower right", frameon=False)
     return plots.Picture("response_origin", "Response to each particle; gaps and corners pull it down.", "", figure)
 
 
@@ -551,7 +552,8 @@ def _median(values: Doubles, rng: np.random.Generator) -> Value:
 def _pair_picture(pairs: dict[str, list[tuple[float, Value]]], number: int) -> plots.Picture:
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(5.2, 4.0), layout="constrained")
+    with plots.style():
+        figure, axis = plt.subplots(figsize=(5.2, 4.0), layout="constrained")
     for (key, points), colour, marker in zip(pairs.items(), (plots.GEANT4, plots.MODEL), "so", strict=True):
         axis.errorbar([d for d, _ in points], [v.value for _, v in points], [v.error for _, v in points], label=key,
                       color=colour, marker=marker, ms=5, capsize=2)  # fmt: skip

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ __all__ = [
     "Picture",
     "check_plotting",
     "histogram_panels",
+    "plot_position_curves",
     "plot_regions",
     "plot_response",
     "plot_samples",
+    "plot_spectra",
     "save",
     "scalar_label",
     "style",
@@ -34,7 +37,9 @@ __all__ = [
 
 Doubles = NDArray[np.float64]
 
-GEANT4, MODEL = "#7f7f7f", "#d62728"
+GEANT4, MODEL, AGAIN, SHIFTED, OTHER = "#7f7f7f", "#d55e00", "#0072b2", "#cc79a7", "#009e73"
+"""Grey, vermilion, blue, reddish purple and bluish green of Okabe and Ito: told apart with any colour vision."""
+_METHODS = {"truth": ("0.2", "s"), "nearest": (MODEL, "v"), "random": (OTHER, "o"), "overlap": (AGAIN, "^")}
 _SCALAR_PLOTS = (
     "response", "hits", "cog_layer", "start_layer", "cog_along_mm", "cog_across_mm", "rms_along_mm", "rms_across_mm",
     "rms_layer", "radius_mm", "third_1", "third_3", "cell_mean_gev", "visible_gev",
@@ -80,21 +85,33 @@ def check_plotting() -> None:
     torch.set_num_threads(1)
 
 
-def style() -> Any:
-    """Settings of matplotlib for all pictures of the report."""
-    return {
-        "font.size": 11,
-        "axes.labelsize": 12,
-        "xtick.direction": "in",
-        "ytick.direction": "in",
-        "xtick.top": True,
-        "ytick.right": True,
-        "xtick.minor.visible": True,
-        "ytick.minor.visible": True,
+def style() -> AbstractContextManager[None]:
+    """Style of all plots of the report: that of ROOT as mplhep has it, in sizes for a page."""
+    import matplotlib.pyplot as plt
+    import mplhep
+
+    ours = {
+        "font.sans-serif": ["TeX Gyre Heros", "DejaVu Sans"],
+        "font.size": 12,
+        "axes.labelsize": 13,
+        "axes.titlesize": 12,
+        "axes.linewidth": 1.0,
+        "axes.unicode_minus": True,
+        "legend.fontsize": 11,
         "legend.frameon": False,
-        "figure.dpi": 110,
-        "savefig.dpi": 110,
+        "lines.linewidth": 1.4,
+        "lines.markersize": 4,
+        "xtick.labelsize": 11,
+        "ytick.labelsize": 11,
+        "xtick.major.size": 7,
+        "xtick.minor.size": 3.5,
+        "ytick.major.size": 7,
+        "ytick.minor.size": 3.5,
+        "figure.dpi": 150,
+        "savefig.dpi": 150,
     }
+    context: AbstractContextManager[None] = plt.style.context([mplhep.style.ROOT, ours])
+    return context
 
 
 def save(picture: Picture, folder: Path) -> Path:
@@ -102,8 +119,8 @@ def save(picture: Picture, folder: Path) -> Path:
     import matplotlib.pyplot as plt
 
     path = folder / f"{picture.name}.png"
-    with replace_when_complete(path) as partial:
-        picture.figure.savefig(partial, format="png", bbox_inches="tight")
+    with style(), replace_when_complete(path) as partial:  # fonts are chosen when the picture is drawn
+        picture.figure.savefig(partial, format="png")
     plt.close(picture.figure)
     return path
 
@@ -118,55 +135,96 @@ def histogram_panels(
     title: str = "",
     log_x: bool = False,
     log_y: bool = False,
+    whole: bool = False,
     names: tuple[str, str] = ("Geant4", "model"),
     lines: Sequence[tuple[float, str]] = (),
 ) -> Any:
-    """Two histograms (height, error) over common edges, and their ratio below; returns the matplotlib figure."""
+    """Two histograms (height, error) over common edges, and their ratio below; returns the matplotlib figure.
+
+    `lines` are marked in the upper panel; `whole`: x is a number of something, ticks at whole numbers.
+    """
     import matplotlib.pyplot as plt
     import mplhep
     from matplotlib.ticker import MaxNLocator
 
-    with plt.rc_context(style()):
+    with style():
         figure, (top, below) = plt.subplots(
             2, 1, figsize=(5.2, 4.6), sharex=True, layout="constrained", gridspec_kw={"height_ratios": (3, 1)}
         )
         (h, eh), (m, em) = reference, sample
-        mplhep.histplot(h, edges, ax=top, histtype="fill", color=GEANT4, alpha=0.35, label=names[0], yerr=False)
-        mplhep.histplot(h, edges, ax=top, histtype="step", color=GEANT4, yerr=False)
-        top.stairs(h + eh, edges, baseline=h - eh, fill=True, color=GEANT4, alpha=0.5, lw=0)
-        mplhep.histplot(m, edges, ax=top, histtype="step", color=MODEL, yerr=em, label=names[1])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio, ratio_error, band = m / h, em / h, eh / h
-        shown = np.isfinite(ratio) & (h > 0)
-        below.stairs(1 + np.where(shown, band, 0), edges, baseline=1 - np.where(shown, band, 0), fill=True,
-        color=GEANT4,
-                     alpha=0.4, lw=0)  # fmt: skip
-        below.axhline(1.0, color=GEANT4, lw=1)
-        centre = np.sqrt(edges[1:] * edges[:-1]) if log_x else (edges[1:] + edges[:-1]) / 2
-        below.errorbar(centre[shown], ratio[shown], ratio_error[shown], fmt=".", ms=4, lw=1, color=MODEL)
-        below.set(xlabel=x_label, ylabel="model / G4" if names[1] == "model" else "ratio", ylim=(0.5, 1.5))
-        off_scale = shown & ((ratio > 1.5) | (ratio < 0.5))
-        below.plot(centre[off_scale], np.clip(ratio[off_scale], 0.53, 1.47), ls="", marker="d", ms=3, color=MODEL)
+        mplhep.histplot(h, edges, ax=top, histtype="fill", color=GEANT4, alpha=0.3, label=names[0], yerr=False)
+        mplhep.histplot(h, edges, ax=top, histtype="step", color=GEANT4, yerr=False, lw=1)
+        _band(top, edges, h, eh)
+        mplhep.histplot(m, edges, ax=top, histtype="step", color=MODEL, yerr=em, label=names[1], lw=1.2)
+        _ratio(below, edges, reference, [(sample, MODEL, "o")], log_x=log_x)
+        below.set(xlabel=x_label, ylabel=f"{names[1]} / {names[0]}")
         for x, text in lines:
-            top.axvline(x, color="0.3", lw=0.8, ls="--")
-            top.annotate(
-                text, (x, 0.97), xycoords=("data", "axes fraction"), rotation=90, fontsize=8, ha="right", va="top"
-            )
+            _mark(top, x, text)
         top.set(ylabel=y_label, title=title)
         if log_x:
             top.set_xscale("log")
         else:
-            below.xaxis.set_major_locator(MaxNLocator(7))
-        heights = np.concatenate([h[h > 0], m[m > 0]])
-        if log_y and len(heights):
-            top.set_yscale("log")
-            top.set_ylim(heights.min() / 2, heights.max() * 8)
-        elif len(heights):
-            top.set_ylim(0, 1.35 * heights.max())
+            below.xaxis.set_major_locator(MaxNLocator(7, integer=whole))
+        _heights(top, np.concatenate([h, m]), log_y)
         top.set_xlim(edges[0], edges[-1])
-        top.legend(loc="upper right", fontsize=10)
+        top.legend(loc="upper right")
         figure.align_ylabels()
     return figure
+
+
+def _band(axis: Any, edges: Doubles, height: Doubles, error: Doubles) -> None:
+    """Statistical uncertainty of the reference."""
+    axis.stairs(height + error, edges, baseline=height - error, fill=True, color=GEANT4, alpha=0.45, lw=0)
+
+
+def _mark(axis: Any, x: float, text: str) -> None:
+    axis.axvline(x, color="0.3", lw=0.8, ls="--")
+    axis.annotate(text, (x, 0.97), xycoords=("data", "axes fraction"), rotation=90, fontsize=9, ha="right", va="top")
+
+
+def _heights(axis: Any, heights: Doubles, log_y: bool) -> None:
+    """Room above the histograms for the legend."""
+    heights = heights[heights > 0]
+    if log_y and len(heights):
+        axis.set_yscale("log")
+        axis.set_ylim(heights.min() / 2, heights.max() * 8)
+    elif len(heights):
+        axis.set_ylim(0, 1.35 * heights.max())
+
+
+def _ratio(
+    axis: Any,
+    edges: Doubles,
+    reference: tuple[Doubles, Doubles],
+    samples: Sequence[tuple[tuple[Doubles, Doubles], str, str]],
+    *,
+    log_x: bool = False,
+    reach: float | None = None,
+) -> None:
+    """Ratios to the reference with their uncertainties, its own as a band; points beyond the range at its edge.
+
+    `samples` are ((height, error), colour, marker). `reach`: range on either side of one; None: the narrowest of a few
+    that holds nearly all points.
+    """
+    h, eh = reference
+    centre = np.sqrt(edges[1:] * edges[:-1]) if log_x else (edges[1:] + edges[:-1]) / 2
+    shown = h > 0
+    safe = np.where(shown, h, 1.0)
+    away = np.concatenate([np.abs(m / safe - 1.0)[shown & (m > 0) & (em < 0.3 * m)] for (m, em), _, _ in samples])
+    if reach is None:
+        reach = next((r for r in (0.1, 0.2) if len(away) and np.quantile(away, 0.97) < 0.9 * r), 0.5)
+    _band(axis, edges, np.where(shown, 1.0, math.nan), np.where(shown, eh / safe, 0.0))
+    axis.axhline(1.0, color=GEANT4, lw=1)
+    for (m, em), colour, marker in samples:
+        ratio, error = m / safe, em / safe
+        axis.errorbar(centre[shown], ratio[shown], error[shown], fmt=marker, ms=3, lw=1, capsize=0, color=colour)
+        for side, sign in ((ratio > 1 + reach, 1), (ratio < 1 - reach, -1)):
+            beyond = shown & side
+            axis.plot(
+                centre[beyond], np.full(int(beyond.sum()), 1 + 0.92 * sign * reach), ls="", ms=4, color=colour,
+                marker="^" if sign > 0 else "v", mfc="none",
+            )  # fmt: skip
+    axis.set_ylim(1 - reach, 1 + reach)
 
 
 def _counts(values: Doubles, edges: Doubles) -> tuple[Doubles, Doubles]:
@@ -215,6 +273,7 @@ def plot_samples(reference: Sample, model: Sample, model_name: str) -> Iterator[
                 _counts(b, edges),
                 x_label=label,
                 y_label="fraction of showers",
+                whole=name in ("start_layer", "hits"),
                 names=("Geant4", model_name),
                 log_y=name == "last_layers",
             ),
@@ -276,8 +335,8 @@ def _profiles(ref: Observables, mod: Observables, model_name: str) -> Iterator[P
         ),
         "Profiles",
         histogram_panels(
-            layers, (a, ea), (b, eb), x_label="layer", y_label="visible energy per shower (MeV)", names=names,
-            log_y=several, lines=border,
+            layers, (a, ea), (b, eb), x_label="layer", y_label="energy per shower (MeV)", names=names,
+            log_y=several, lines=border, whole=True,
         ),
     )  # fmt: skip
     for k, part in enumerate(ref.readout.parts):
@@ -289,7 +348,7 @@ def _profiles(ref: Observables, mod: Observables, model_name: str) -> Iterator[P
             "Profiles",
             histogram_panels(
                 rings, (a, ea), (b, eb), x_label="distance from the axis (mm)",
-                y_label="visible energy per ring (MeV)", log_y=True, names=names,
+                y_label="energy per shower and ring (MeV)", log_y=True, names=names,
             ),
         )  # fmt: skip
 
@@ -339,7 +398,8 @@ def _windows(ref: Observables, mod: Observables, model_name: str) -> Iterator[Pi
             "showers).",
             "At fixed angles",
             histogram_panels(
-                layers, scaled[0], scaled[1], x_label="layer", y_label="MeV per GeV", title=f"{smallest}°–{largest:g}°",
+                layers, scaled[0], scaled[1], x_label="layer", y_label="energy per layer (MeV / GeV)",
+                whole=True, title=f"{smallest}°–{largest:g}°",
                 names=("Geant4", model_name),
             ),
         )  # fmt: skip
@@ -349,30 +409,35 @@ def plot_response(bins: Sequence[Bin], along: str, samples: Sequence[tuple[str, 
     """Linearity and width of the response in bins of energy or angle; `samples` are (key, label, colour)."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(style()):
+    with style():
         figure, axes = plt.subplots(
             2, 2, figsize=(9.5, 5.0), sharex=True, layout="constrained", gridspec_kw={"height_ratios": (2, 1)}
         )
         x = np.array([(b.low + b.high) / 2 for b in bins])
         half = np.array([(b.high - b.low) / 2 for b in bins])
-        for column, (field, label) in enumerate((("mu90", "μ90 / E"), ("resolution", "σ90 / μ90"))):
+        for column, (field, label, scale) in enumerate(
+            (("mu90", "μ90 / E (MeV / GeV)", 1e3), ("resolution", "σ90 / μ90 (%)", 1e2))
+        ):
             base = np.array([getattr(b, field)["reference"].value for b in bins])
             top, below = axes[0, column], axes[1, column]
-            for number, (key, name, colour) in enumerate(samples):
+            for number, ((key, name, colour), marker) in enumerate(zip(samples, "so^D", strict=False)):
                 value = np.array([getattr(b, field)[key].value for b in bins])
                 error = np.array([getattr(b, field)[key].error for b in bins])
-                at = x + (number - (len(samples) - 1) / 2) * 0.15 * half
-                marks = {"fmt": "o", "ms": 4, "color": colour, "capsize": 2}
-                top.errorbar(at, value, error, label=name, **marks)
-                below.errorbar(at, value / base, error / base, **marks)
-            below.axhline(1.0, color=GEANT4, lw=1)
+                at = x + (number - (len(samples) - 1) / 2) * 0.2 * half
+                look = {"fmt": marker, "ms": 4, "color": colour, "capsize": 0, "lw": 1.2}
+                top.errorbar(at, scale * value, scale * error, label=name, **look)
+                below.errorbar(at, value / base, error / base, **look)
+            below.axhline(1.0, color=GEANT4, lw=1, zorder=0)
             top.set(ylabel=label)
             below.set(
-                xlabel="energy (GeV)" if along == "energy" else "angle to the layer normal (°)", ylabel="/ Geant4"
+                xlabel="energy (GeV)" if along == "energy" else "angle to the layer normal (°)",
+                ylabel="ratio to Geant4",
             )
             top.margins(y=0.25)
             below.margins(y=0.2)
-        axes[0, 1].legend(fontsize=9, loc="upper right")
+        # above the panels: it never covers a point
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(samples))
+        figure.align_ylabels()
     what = "energy" if along == "energy" else "angle (from 10 GeV on)"
     return Picture(
         f"response_{along}",
@@ -386,7 +451,7 @@ def plot_regions(panels: dict[str, dict[str, dict[str, Value]]], name: str, capt
     """Figures in parts of the detector: label of the panel -> region -> "Geant4" or "model" -> value."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(style()):
+    with style():
         figure, axes = plt.subplots(
             1, len(panels), figsize=(2.75 * len(panels), 3.6), layout="constrained", squeeze=False
         )
@@ -405,3 +470,76 @@ def plot_regions(panels: dict[str, dict[str, dict[str, Value]]], name: str, capt
             axis.margins(y=0.3)
         axes[0, 0].legend(fontsize=9, loc="best")
     return Picture(name, caption, "", figure)
+
+
+def plot_position_curves(
+    edges: Doubles,
+    position: Sequence[tuple[str, Mapping[str, Sequence[Value]]]],
+    hits: Sequence[Mapping[str, Sequence[Value]]],
+) -> Any:
+    """Bias of the position (mm), and number of cells relative to the truth below, over the entry point inside a cell.
+
+    One column for each arrangement of the grid: `position` has its name and the values by method, `hits` the values by
+    method. `edges` (mm) float64 [bins + 1].
+    """
+    import matplotlib.pyplot as plt
+
+    with style():
+        figure, axes = plt.subplots(
+            2, len(position), figsize=(3.7 * len(position), 5.6), sharex=True, sharey="row", layout="constrained",
+            gridspec_kw={"height_ratios": (3, 2)}, squeeze=False,
+        )  # fmt: skip
+        centre = (edges[1:] + edges[:-1]) / 2
+        for column, ((name, curves), counts) in enumerate(zip(position, hits, strict=True)):
+            for axis, values in ((axes[0, column], curves), (axes[1, column], counts)):
+                for method, points in values.items():
+                    colour, marker = _METHODS[method]
+                    axis.errorbar(
+                        centre, [v.value for v in points], [v.error for v in points], fmt=marker + "-", ms=4, lw=1,
+                        capsize=0, color=colour, label=method,
+                    )  # fmt: skip
+            axes[0, column].axhline(0.0, color="0.7", lw=0.8, zorder=0)
+            axes[1, column].axhline(1.0, color="0.7", lw=0.8, zorder=0)
+            axes[0, column].set(title=name)
+            axes[1, column].set(xlabel="entry point inside the cell (mm)", xlim=(edges[0], edges[-1]))
+        axes[0, 0].set(ylabel="bias of the position (mm)")
+        axes[1, 0].set(ylabel="cells / truth")
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        figure.align_ylabels()
+    return figure
+
+
+def plot_spectra(spectra: Mapping[str, NDArray[Any]], edges_gev: Doubles, cut_mev: float) -> Any:
+    """Cell spectra of back-projected grids, and ratios to the first, which is the truth.
+
+    `spectra`: number of cells per bin of each shower, [N, bins], by method.
+    """
+    import matplotlib.pyplot as plt
+
+    counts = {name: _per_shower(table) for name, table in spectra.items()}
+    truth = next(iter(counts.values()))
+    seen = np.flatnonzero(sum(mean for mean, _ in counts.values()))
+    first, last = max(int(seen[0]), 10), int(seen[-1]) + 1
+    edges = 1e3 * edges_gev[first : last + 1]
+    with style():
+        figure, (top, below) = plt.subplots(
+            2, 1, figsize=(5.2, 4.6), sharex=True, layout="constrained", gridspec_kw={"height_ratios": (2, 1)}
+        )
+        for name, (mean, error) in counts.items():
+            colour, _ = _METHODS[name]
+            h, e = mean[first:last], error[first:last]
+            if name == "truth":
+                top.stairs(h, edges, fill=True, color=GEANT4, alpha=0.3, label=name)
+                _band(top, edges, h, e)
+            else:
+                top.stairs(h, edges, color=colour, label=name, lw=1.2)
+        part = [((m[first:last], e[first:last]), *_METHODS[k]) for k, (m, e) in counts.items() if k != "truth"]
+        _ratio(below, edges, (truth[0][first:last], truth[1][first:last]), part, log_x=True, reach=0.9)
+        _mark(top, cut_mev, "cut")
+        top.set_xscale("log")
+        _heights(top, np.concatenate([m for m, _ in counts.values()]), log_y=True)
+        top.set(ylabel="cells per shower and bin", xlim=(edges[0], edges[-1]))
+        below.set(xlabel="cell energy (MeV)", ylabel="ratio to truth")
+        top.legend(loc="upper right")
+        figure.align_ylabels()
+    return figure

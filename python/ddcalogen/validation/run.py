@@ -318,9 +318,9 @@ def write_report(
         add(picture)
     lines = [
         ("reference", "Geant4", plots.GEANT4),
-        ("geant4", "Geant4 again", "#1f77b4"),
+        ("geant4", "Geant4 again", plots.AGAIN),
         ("model", "model", plots.MODEL),
-        ("energy_5_percent", "Geant4 + 5 %", "#9467bd"),
+        ("energy_5_percent", "Geant4 + 5 %", plots.SHIFTED),
     ]
     for along, bins in (("energy", result.by_energy), ("angle", result.by_angle)):
         if len(bins) > 1:
@@ -349,8 +349,9 @@ def write_report(
             "Figures of merit",
             f"Distances between distributions, zero (AUC and accuracy: 0.5) for equal samples of endless size. A "
             f"perfect "
-            f"model would get the column <em>Geant4 again</em>. Green: within 2 standard deviations of that, yellow: "
-            f"within 5. Bold: a known error is found by more than 3. W1 after CaloClouds II (2309.05704), with "
+            f"model would get the column <em>Geant4 again</em>. ✓: within 2 standard deviations of that, ≈: "
+            f"within 5, ✗: beyond. Bold: a known error is found by more than 3. W1 after CaloClouds II (2309.05704), "
+            "with "
             f"{result.settings.subsets} subsets of {result.showers // result.settings.subsets} showers instead of 10 "
             f"of "
             "50,000; FPD and KPD after 2211.10295 with as many showers as there are; so compare with published values "

@@ -130,7 +130,10 @@ def compare(
 
     advance("single-particle peak")
     for k, part in enumerate(ref.readout.parts):
-        peaks = {key: mip_peak(o, rng(), part=k) for key, o in (*observed.items(), ("reference", ref))}
+        peaks = {
+            key: mip_peak(o.spectrum[:, k], part.threshold_gev, rng())
+            for key, o in (*observed.items(), ("reference", ref))
+        }
         of = f", {part.name.upper()}" if ref.readout.combined else ""
         for i, (name, unit) in enumerate(
             (("MIP peak position", "MeV"), ("MIP peak width at 3/4 of its height / position", ""))

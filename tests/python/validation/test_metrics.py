@@ -82,7 +82,7 @@ def test_single_particle_peak_is_found_where_it_was_put() -> None:
 
     showers = dataclasses.replace(showers, point_energy_gev=energy)
     o = measure(showers, make_cells(showers, DEPTH_MM, cell_mm=0.2), ecal(0.2))
-    position, width = metrics.mip_peak(o, rng, 20)
+    position, width = metrics.mip_peak(o.spectrum[:, 0], 1e-4, rng, 20)
     mode = 0.2 * math.exp(-(0.2**2))  # of dN/dE for a log-normal distribution
     assert position.value == pytest.approx(mode, rel=0.04)
     assert 0.2 < width.value < 0.45  # at 3/4 of the height: 2 x 0.76 x 0.2 = 0.30

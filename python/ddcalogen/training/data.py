@@ -251,7 +251,7 @@ class ShowerFile:
     Raises
     ------
     ConfigurationError
-        Several groups are asked for that make up no known calorimeter.
+        Several groups of a slab file are asked for that make up no known calorimeter.
     InputError
         The file cannot be read, is of neither layout, or holds values that make no sense.
     """
@@ -260,7 +260,6 @@ class ShowerFile:
         self.path = Path(path)
         self.calorimeter = calorimeter
         names = calorimeter.split("+")
-        parts = find_stack(calorimeter.upper()).parts if len(names) > 1 else {}
         self._groups: list[_Group] = []
         try:
             with h5py.File(self.path) as file:
@@ -270,6 +269,7 @@ class ShowerFile:
                     energy, direction, pdg = file["energies"][:, 0], file["directions"][:], file["pdg"][:]
                 elif all(name in file for name in names) and "incident_energy_gev" in file:
                     self.layout = "slab"
+                    parts = find_stack(calorimeter.upper()).parts if len(names) > 1 else {}
                     energy, direction, pdg = file["incident_energy_gev"][:], file["direction"][:], file["pdg"][:]
                     for name in names:
                         layers, group = parts.get(name), file[name]
@@ -352,7 +352,9 @@ class ShowerFile:
                     x, y, layer, energy = flat[:, 0], flat[:, 1], flat[:, 2], flat[:, 3]
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise InputError("the points of the shower file cannot be read", found=f"{self.path}: {error}") from error
-        if not np.all(np.isfinite(energy)):
+        if not all(np.all(np.isfinite(column)) for column in (x, y, energy)) or not np.all(
+            (energy >= 0) & (np.abs(layer) < 1 << 15)
+        ):
             raise InputError("the points of the shower file are damaged", found=f"{self.path}, showers {start}..{stop}")
         return Showers(
             self.energy_gev[head],

@@ -187,6 +187,21 @@ def test_hostile_files(tmp_path: Path) -> None:
         ShowerFile(truncated).read(0, 40)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [(0, np.nan), (1, np.inf), (2, np.nan), (2, 65536.0), (3, np.nan), (3, -1.0)]
+)
+def test_damaged_points(column: int, value: float, tmp_path: Path) -> None:
+    whole = ShowerFile(write_slab(tmp_path / "slab.h5"))
+    path = write_showerdata(tmp_path / "showers.h5", whole.read(0, len(whole)))
+    with h5py.File(path, "r+") as file:
+        row = int(np.argmax(np.diff(whole.read(0, len(whole)).offsets)))
+        points = file["showers"][row]
+        points[4 + column] = value
+        file["showers"][row] = points
+    with pytest.raises(InputError, match="damaged"):
+        ShowerFile(path).read(0, len(whole))
+
+
 def test_joining_different_grids_is_refused(tmp_path: Path) -> None:
     parts = [ShowerFile(write_slab(tmp_path / f"{p}.h5", pitch_mm=p)).read(0, 5) for p in (1.0, 2.0)]
     with pytest.raises(InputError, match="different grids"):

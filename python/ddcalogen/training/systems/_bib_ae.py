@@ -27,16 +27,15 @@ from ddcalogen.training.grid_networks import (
     PostProcessor,
     Size,
     VolumeStack,
-    cut_and_convert,
     dense,
     images_mev,
 )
 from ddcalogen.training.latents import ConditionalKde
 from ddcalogen.training.losses import gaussian_mmd, gradient_penalty, kl_to_normal, sorted_kernel_mmd
 from ddcalogen.training.representations import Batch, Grids
-from ddcalogen.training.sampler import Sampler
 from ddcalogen.training.stacks import Stack
-from ddcalogen.training.system import Optimiser, Stage, Step, System, SystemConfig
+from ddcalogen.training.system import Optimiser, Stage, Step, SystemConfig
+from ddcalogen.training.systems._grid import CALIBRATE, GridConfig, GridSampler, GridSystem
 
 __all__ = [
     "BatchStatisticsCritic",
@@ -67,6 +66,7 @@ class PostConfig(SystemConfig):
     width: int = Field(default=128, ge=1, description="channels")
     layers: int = Field(default=6, ge=4, description="convolutions with kernel 1")
     norm: bool = Field(default=True, description="layer normalisation")
+    residual: bool = Field(default=False, description="it also sees the logarithm of the cells and gives the change")
     mse_steps: int = Field(default=120_000, ge=1, description="steps in which it learns to change nothing")
     steps: int = Field(default=360_000, ge=1, description="steps with all losses")
     rate: float = Field(default=5e-4, gt=0, description="learning rate")
@@ -80,12 +80,17 @@ class PostConfig(SystemConfig):
     batch_compare: float = Field(default=0.0, ge=0, description="weight of the squared difference of batch sums")
 
 
-class BibAeConfig(SystemConfig):
+class BibAeConfig(GridConfig):
     """Sizes and schedule; the defaults are those of the photon BIB-AE."""
 
     encoded: int = Field(default=24, ge=1, description="latent variables that are encoded")
     filler: int = Field(default=488, ge=1, description="latent variables that are only noise")
     width: int = Field(default=8, ge=1, description="channels of the first volume")
+    short: bool = Field(
+        default=False,
+        description="fewer convolutions in the decoder, none on more cells than the grid has; critics "
+        "of batch statistics with a larger first stride",
+    )
     dense_width: int = Field(default=4000, ge=1)
     code_width: int = Field(default=768, ge=1)
     critic_width: int = Field(default=128, ge=2)
@@ -104,7 +109,6 @@ class BibAeConfig(SystemConfig):
     reconstruction: float = Field(default=0.0, ge=0, description="weight of the mean squared cell difference, MeV^2")
     post: PostConfig = PostConfig()
     encoded_showers: int = Field(default=4000, ge=64, description="showers whose latent variables are collected")
-    threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
 
 
 class KdeConfig(SystemConfig):
@@ -148,9 +152,10 @@ class Coder(nn.Module):
         return self.mean(x), self.log_variance(x).clamp(-12.0, 6.0)
 
     def decode(self, latent: Tensor, filler: Tensor, condition: Tensor) -> Tensor:
-        """Latents [B, encoded] and noise [B, filler] to cells in MeV [B, 1, layers, nx, ny]."""
+        """Latents [B, encoded] and noise [B, filler] to a number for each cell [B, 1, layers, nx, ny]."""
         x = self.decode_dense(torch.cat([latent, filler, condition], 1))
-        return torch.relu(self.up(x.reshape(-1, *self.start)))
+        number: Tensor = self.up(x.reshape(-1, *self.start))
+        return number
 
 
 class StreamCritic(nn.Module):
@@ -247,22 +252,23 @@ def condition_of(energy: Tensor, direction: Tensor, angular: bool) -> Tensor:
 BibAeConfigT = TypeVar("BibAeConfigT", bound=BibAeConfig)
 
 
-class BibAe(System[BibAeConfigT]):
+class BibAe(GridSystem[BibAeConfigT]):
     """Base of the BIB-AEs; see the module."""
 
     angular = False
     """Whether networks are told the direction."""
 
     def __init__(self, config: BibAeConfigT, stack: Stack, domain: Domain, size: Size) -> None:
-        super().__init__(config, stack, domain)
-        self.grids = Grids(size[1], size[2], stack.cell_mm[0])
+        super().__init__(config, stack, domain, size)
         self.conditions = 3 if self.angular else 1
         self.coder = self._make_coder()
         self.critic = self._make_critic()
         self.second_critic = self._make_critic() if config.reset_every else None
         self.latent_critic = dense([1, 50, 100, 50, 1], 0.01)
         post = config.post
-        self.post = PostProcessor(size, self.conditions, width=post.width, layers=post.layers, norm=post.norm)
+        self.post = PostProcessor(
+            size, self.conditions, width=post.width, layers=post.layers, norm=post.norm, residual=post.residual
+        )
         self.collected: Tensor
         self.collected_rows: Tensor
         # mean, log variance, condition and visible energy (MeV) of showers
@@ -282,7 +288,7 @@ class BibAe(System[BibAeConfigT]):
         """Stages that make the model of the latent variables."""
 
     def representation(self, stage: str) -> Grids | None:
-        return None if stage in ("latents", "flow") else self.grids
+        return None if stage in ("latents", "flow") else super().representation(stage)
 
     def stages(self) -> tuple[Stage, ...]:
         c = self.config
@@ -291,12 +297,14 @@ class BibAe(System[BibAeConfigT]):
             Stage("post_mse", c.post.mse_steps, validate=False, average=False),
             Stage("post", c.post.steps, validate=False, average=False),
             *self._latent_stages(),
+            *self.calibration_stages,
         )
 
     def optimisers(self, stage: str) -> dict[str, Optimiser]:
         c = self.config
         # what a stage does not train is only passed through: encoder and decoder behind the first stage
         self.coder.requires_grad_(stage == "autoencoder")
+        self.head.requires_grad_(stage == "autoencoder")
         if stage in ("post_mse", "post"):
             return {"post": Optimiser(torch.optim.Adam(self.post.parameters(), c.post.rate, (0.5, 0.9)))}
         if stage != "autoencoder":
@@ -309,11 +317,14 @@ class BibAe(System[BibAeConfigT]):
             ("latent_critic", self.latent_critic, c.latent_rate, c.decay_every * c.critic_steps),
         ):
             if part is not None:
-                optimiser = torch.optim.Adam(part.parameters(), rate, (0.5, 0.9))
+                parameters = [*part.parameters(), *(self.head.parameters() if part is self.coder else ())]
+                optimiser = torch.optim.Adam(parameters, rate, (0.5, 0.9))
                 made[name] = Optimiser(optimiser, StepLR(optimiser, every, c.decay))
         return made
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
+        if step.stage == CALIBRATE:
+            return self.calibrate(step)
         image, condition = images_mev(batch), condition_of(batch["energy"], batch["direction"], self.angular)
         if step.stage == "autoencoder":
             return self._autoencoder_step(image, condition, step)
@@ -328,7 +339,10 @@ class BibAe(System[BibAeConfigT]):
         mean, log_variance = self.coder.encode(image, condition)
         latent = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
         filler = torch.randn(len(image), self.config.filler, device=image.device)
-        return self.coder.decode(latent, filler, condition), latent, mean, log_variance
+        image = self.head(
+            self.coder.decode(latent, filler, condition), condition[:, :1] * ENERGY_UNIT_GEV, self.cell_noise(image)
+        )
+        return image, latent, mean, log_variance
 
     def _autoencoder_step(self, image: Tensor, condition: Tensor, step: Step) -> Mapping[str, float | Tensor]:
         c = self.config
@@ -426,29 +440,37 @@ class KdeBibAeConfig(BibAeConfig):
     latents: KdeConfig = KdeConfig()
 
 
-class KdeSampler(Sampler):
+class KdeSampler(GridSampler):
     """Energy and noise to the grid by way of the kernel density estimate."""
 
     def __init__(self, system: KdeBibAe) -> None:
         c = system.config
         super().__init__(
-            noise=(
+            system,
+            (
                 NoiseInput(name="kernel", distribution="uniform", shape=(1,)),
                 NoiseInput(name="latent", distribution="normal", shape=(c.encoded,)),
                 NoiseInput(name="filler", distribution="normal", shape=(c.filler,)),
             ),
-            output=system.grids.output(system.stack.layers),
         )
         self.coder, self.post = system.coder, system.post
         self.kde = system.kde if c.latents.kind == "kde" else None
-        self.angular, self.threshold = system.angular, c.threshold_mev
+        self.angular = system.angular
 
-    def forward(self, energy: Tensor, direction: Tensor, kernel: Tensor, latent: Tensor, filler: Tensor) -> Tensor:
+    def forward(
+        self,
+        energy: Tensor,
+        direction: Tensor,
+        kernel: Tensor,
+        latent: Tensor,
+        filler: Tensor,
+        cells: Tensor | None = None,
+    ) -> Tensor:
         condition = condition_of(energy, direction, self.angular)
         if self.kde is not None:
             latent = self.kde(condition, kernel, latent)
-        image = self.coder.decode(latent, filler, condition)
-        return cut_and_convert(self.post(image, condition), self.threshold)
+        image = self.head(self.coder.decode(latent, filler, condition), energy, cells)
+        return self.finish(self.post(image, condition), energy)
 
 
 class KdeBibAe(BibAe[KdeBibAeConfig]):
@@ -469,5 +491,5 @@ class KdeBibAe(BibAe[KdeBibAeConfig]):
         latent, condition, _ = self.collected_latents()
         return {"bandwidth": self.kde.fit(condition, latent, self.config.latents.bandwidth)}
 
-    def sampler(self) -> Sampler:
+    def sampler(self) -> KdeSampler:
         return KdeSampler(self)

@@ -42,11 +42,8 @@ class PhotonBibAe(KdeBibAe):
         down = [Layer(w, 4, 2, 2), Layer(2 * w, 4, 2, 2), Layer(4 * w, 4, 2, 2), Layer(8 * w, 3, 1, 1)]
         up = [
             Layer(w, 3, 3, 1, transposed=True, extra=2),
-            Layer(2 * w, 3, 2, 1, transposed=True, extra=1),
-            Layer(w, 2, 2),
-            Layer(2 * w, 3, 1, 1),
-            Layer(4 * w, 3, 1, 1),
-            Layer(2 * w, 3, 1, 1),
+            *([] if c.short else [Layer(2 * w, 3, 2, 1, transposed=True, extra=1), Layer(w, 2, 2)]),
+            *(Layer(n * w, 3, 1, 1) for n in ((2,) if c.short else (2, 4, 2))),
             Layer(1, 3, 1, 1),
         ]
         return Coder(SIZE, down, (10, 10, 10), up, self.conditions, c)

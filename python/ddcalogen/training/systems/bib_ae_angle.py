@@ -26,7 +26,6 @@ from ddcalogen.card import Domain, NoiseInput
 from ddcalogen.training.grid_networks import Layer, cut_and_convert
 from ddcalogen.training.latents import ConditionalFlow
 from ddcalogen.training.representations import Batch
-from ddcalogen.training.sampler import Sampler
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Optimiser, Stage, Step, SystemConfig
 from ddcalogen.training.systems._bib_ae import (
@@ -37,6 +36,7 @@ from ddcalogen.training.systems._bib_ae import (
     Coder,
     condition_of,
 )
+from ddcalogen.training.systems._grid import GridSampler
 
 __all__ = ["SYSTEM", "AngularBibAe", "AngularBibAeConfig", "FlowConfig"]
 
@@ -60,35 +60,35 @@ class AngularBibAeConfig(BibAeConfig):
     flow: FlowConfig = FlowConfig()
 
 
-class FlowSampler(Sampler):
+class FlowSampler(GridSampler):
     """Energy, direction and noise to the grid by way of the flow."""
 
     def __init__(self, system: AngularBibAe) -> None:
         c = system.config
         super().__init__(
-            noise=(
+            system,
+            (
                 NoiseInput(name="latent", distribution="normal", shape=(c.encoded + 1,)),
                 NoiseInput(name="filler", distribution="normal", shape=(c.filler,)),
             ),
-            output=system.grids.output(system.stack.layers),
         )
         self.coder, self.post, self.flow = system.coder, system.post, system.flow
         self.register_buffer("centre", system.centre)
         self.register_buffer("scale", system.scale)
         self.centre: Tensor
         self.scale: Tensor
-        self.threshold = c.threshold_mev
 
-    def forward(self, energy: Tensor, direction: Tensor, latent: Tensor, filler: Tensor) -> Tensor:
+    def forward(
+        self, energy: Tensor, direction: Tensor, latent: Tensor, filler: Tensor, cells: Tensor | None = None
+    ) -> Tensor:
         condition = condition_of(energy, direction, True)
         drawn = self.flow(latent, condition) * self.scale + self.centre
         # what the flow knows is visible per incident energy
         wanted_gev = drawn[:, :1].clamp(min=0.0) * energy
-        image = self.coder.decode(drawn[:, 1:], filler, condition)
+        image = self.head(self.coder.decode(drawn[:, 1:], filler, condition), energy, cells)
         grid = cut_and_convert(self.post(image, condition), self.threshold)
         total = grid.flatten(1).sum(1, keepdim=True).clamp(min=1e-6)
-        scaled: Tensor = grid * (wanted_gev / total)[:, :, None, None]
-        return scaled
+        return self.calibrated(grid * (wanted_gev / total)[:, :, None, None], energy)
 
 
 class AngularBibAe(BibAe[AngularBibAeConfig]):
@@ -113,17 +113,15 @@ class AngularBibAe(BibAe[AngularBibAeConfig]):
         up = [
             Layer(w, 5, 2, 1, transposed=True),
             Layer(w, 4, 2, 1, transposed=True),
-            *(Layer(w, 3, 1, 1) for _ in range(3)),
-            Layer(2 * w, 3, 1, 1),
-            Layer(4 * w, 3, 1, 1),
-            Layer(2 * w, 3, 1, 1),
+            *(Layer(n * w, 3, 1, 1) for n in ((2,) if c.short else (1, 1, 1, 2, 4, 2))),
             Layer(1, 3, 1, 1),
         ]
         return Coder(SIZE, down, (7, 7, 7), up, self.conditions, c)
 
     def _make_critic(self) -> nn.Module:
         w = self.config.critic_width
-        return BatchStatisticsCritic(SIZE, [Layer(w, 2), Layer(w, 2, 2), Layer(w, 4, 2, 1)], self.conditions, w)
+        first = Layer(w, 4, 2) if self.config.short else Layer(w, 2)
+        return BatchStatisticsCritic(SIZE, [first, Layer(w, 2, 2), Layer(w, 4, 2, 1)], self.conditions, w)
 
     def _latent_stages(self) -> tuple[Stage, ...]:
         return self.encode_stage, Stage("flow", self.config.flow.steps)
@@ -149,7 +147,7 @@ class AngularBibAe(BibAe[AngularBibAeConfig]):
         step.minimise("flow", loss)
         return {"negative_log_density": loss}
 
-    def sampler(self) -> Sampler:
+    def sampler(self) -> FlowSampler:
         return FlowSampler(self)
 
 

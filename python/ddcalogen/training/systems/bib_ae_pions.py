@@ -44,19 +44,15 @@ class PionBibAe(KdeBibAe):
             Layer(w, 4, 2, 1, transposed=True),
             Layer(w, (1, 2, 2)),
             Layer(w, 3, 1, (1, 0, 0)),
-            Layer(w, 3, 1, 1),
-            Layer(2 * w, 3, 1, 1),
-            Layer(4 * w, 3, 1, 1),
-            Layer(2 * w, 3, 1, 1),
+            *(Layer(n * w, 3, 1, 1) for n in ((2,) if c.short else (1, 2, 4, 2))),
             Layer(1, 3, 1, 1),
         ]
         return Coder(SIZE, down, (12, 7, 7), up, self.conditions, c)
 
     def _make_critic(self) -> nn.Module:
         w = self.config.critic_width
-        return BatchStatisticsCritic(
-            SIZE, [Layer(w, 2, (2, 1, 1)), Layer(w, 2, 2), Layer(w, 4, 2, 1)], self.conditions, w
-        )
+        first = Layer(w, (4, 3, 3), (4, 2, 2)) if self.config.short else Layer(w, 2, (2, 1, 1))
+        return BatchStatisticsCritic(SIZE, [first, Layer(w, 2, 2), Layer(w, 4, 2, 1)], self.conditions, w)
 
 
 SYSTEM = PionBibAe

@@ -26,20 +26,22 @@ from ddcalogen.training.grid_networks import (
     Layer,
     MinibatchDiscrimination,
     VolumeStack,
-    cut_and_convert,
     dense,
     images_mev,
     small_weights,
+    with_logarithm,
 )
-from ddcalogen.training.representations import Batch, Grids
-from ddcalogen.training.sampler import Sampler
+from ddcalogen.training.representations import Batch
 from ddcalogen.training.stacks import Stack
-from ddcalogen.training.system import Optimiser, Stage, Step, System, SystemConfig
+from ddcalogen.training.system import Optimiser, Stage, Step
+from ddcalogen.training.systems._grid import GridConfig, GridSampler, GridSystem
 
 __all__ = ["SYSTEM", "Gan", "GanConfig"]
 
+SIZE = (30, 30, 30)
 
-class GanConfig(SystemConfig):
+
+class GanConfig(GridConfig):
     """Sizes and schedule; the defaults are the published ones where there are any."""
 
     noise: int = Field(default=100, ge=1, description="noise variables, uniform in -1 to 1")
@@ -49,22 +51,23 @@ class GanConfig(SystemConfig):
     minibatch_size: int = Field(default=8, ge=1, description="components of each")
     steps: int = Field(default=125_000, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)
-    threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
+    logarithm: bool = Field(default=False, description="the discriminator also sees the logarithm of the cells")
 
 
 class Generator(nn.Module):
-    """Noise times energy to 30 x 30 x 30 cells in MeV."""
+    """Noise times energy to a number for each of 30 x 30 x 30 cells."""
 
     def __init__(self, noise: int, width: int) -> None:
         super().__init__()
         up = [Layer(width * n, 4, 2, 1, transposed=True) for n in (4, 2, 1)]
         self.first = nn.ConvTranspose3d(noise, width * 8, 4, bias=False)
         self.body = VolumeStack(width * 8, (4, 4, 4), up, norm="batch", slope=0.0)
-        self.last = nn.ConvTranspose3d(width, 1, 3, 1, 2, bias=False)
+        self.last = Layer(1, 3, 1, 2, transposed=True).build(width)
 
     def forward(self, energy: Tensor, noise: Tensor) -> Tensor:
         x = self.first((noise * energy)[:, :, None, None, None])
-        return torch.relu(self.last(self.body(x)))
+        number: Tensor = self.last(self.body(x))
+        return number
 
 
 class Discriminator(nn.Module):
@@ -78,63 +81,64 @@ class Discriminator(nn.Module):
             *(Layer(width * n, 3, 2, 1) for n in (2, 4, 8)),
             Layer(width * 8, 3, 2),
         ]
-        self.body = VolumeStack(1, (30, 30, 30), down, norm="batch", norm_first=False, finish=False)
+        self.logarithm = config.logarithm
+        self.body = VolumeStack(2 if self.logarithm else 1, SIZE, down, norm="batch", norm_first=False, finish=False)
         features = self.body.features
         kernels = config.minibatch_kernels
         self.minibatch = MinibatchDiscrimination(features, kernels, config.minibatch_size) if kernels else None
         self.end = dense([features + kernels + 1, width * 4, 1])
 
     def forward(self, image: Tensor, energy: Tensor) -> Tensor:
-        features = self.body(image).flatten(1)
+        features = self.body(with_logarithm(image) if self.logarithm else image).flatten(1)
         parts = [features, energy] + ([self.minibatch(features)] if self.minibatch is not None else [])
         logit: Tensor = self.end(torch.cat(parts, 1))
         return logit
 
 
-class GanSampler(Sampler):
+class GanSampler(GridSampler):
     """Energy and noise to the grid."""
 
-    def __init__(self, generator: Generator, grids: Grids, stack: Stack, config: GanConfig) -> None:
-        super().__init__(
-            noise=(NoiseInput(name="noise", distribution="uniform", shape=(config.noise,)),),
-            output=grids.output(stack.layers),
-        )
-        self.generator, self.threshold = generator, config.threshold_mev
+    def __init__(self, system: Gan) -> None:
+        super().__init__(system, (NoiseInput(name="noise", distribution="uniform", shape=(system.config.noise,)),))
+        self.generator = system.generator
 
-    def forward(self, energy: Tensor, direction: Tensor, noise: Tensor) -> Tensor:
-        return cut_and_convert(self.generator(energy, 2.0 * noise - 1.0), self.threshold)
+    def forward(self, energy: Tensor, direction: Tensor, noise: Tensor, cells: Tensor | None = None) -> Tensor:
+        return self.finish(self.head(self.generator(energy, 2.0 * noise - 1.0), energy, cells), energy)
 
 
-class Gan(System[GanConfig]):
+class Gan(GridSystem[GanConfig]):
     __doc__ = __doc__
     Config = GanConfig
     title = "GAN with minibatch discrimination"
 
     def __init__(self, config: GanConfig, stack: Stack, domain: Domain) -> None:
-        super().__init__(config, stack, domain)
-        self.grids = Grids(30, 30, stack.cell_mm[0])
+        super().__init__(config, stack, domain, SIZE)
         self.generator = Generator(config.noise, config.generator_width)
         self.discriminator = Discriminator(config)
         small_weights(self)
 
-    def representation(self, stage: str) -> Grids:
-        return self.grids
-
     def stages(self) -> tuple[Stage, ...]:
-        return (Stage("adversarial", self.config.steps),)
+        return (Stage("adversarial", self.config.steps), *self.calibration_stages)
 
     def optimisers(self, stage: str) -> dict[str, Optimiser]:
+        if stage != "adversarial":
+            return {}
         return {
-            name: Optimiser(torch.optim.Adam(part.parameters(), self.config.learning_rate, (0.5, 0.999)))
-            for name, part in (("generator", self.generator), ("discriminator", self.discriminator))
+            name: Optimiser(torch.optim.Adam(parameters, self.config.learning_rate, (0.5, 0.999)))
+            for name, parameters in (
+                ("generator", [*self.generator.parameters(), *self.head.parameters()]),
+                ("discriminator", self.discriminator.parameters()),
+            )
         }
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
+        if step.stage != "adversarial":
+            return self.calibrate(step)
         real, energy = images_mev(batch), batch["energy"]
         noise = torch.rand(len(real), self.config.noise, device=real.device) * 2.0 - 1.0
         low, high = self.domain.energy_gev
         wanted = low + (high - low) * torch.rand_like(energy)
-        made = self.generator(wanted, noise)
+        made = self.head(self.generator(wanted, noise), wanted, self.cell_noise(wanted))
 
         is_real, is_made = self.discriminator(real, energy), self.discriminator(made.detach(), wanted)
         loss = _cross_entropy(is_real, 1.0) + _cross_entropy(is_made, 0.0)
@@ -144,8 +148,8 @@ class Gan(System[GanConfig]):
         step.minimise("generator", fooled)
         return {"discriminator": loss, "generator": fooled, "says_real": torch.sigmoid(is_real).mean()}
 
-    def sampler(self) -> Sampler:
-        return GanSampler(self.generator, self.grids, self.stack, self.config)
+    def sampler(self) -> GanSampler:
+        return GanSampler(self)
 
 
 def _cross_entropy(logit: Tensor, target: float) -> Tensor:

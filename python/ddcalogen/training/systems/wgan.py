@@ -25,23 +25,24 @@ from ddcalogen.card import Domain, NoiseInput
 from ddcalogen.training.grid_networks import (
     Layer,
     VolumeStack,
-    cut_and_convert,
     dense,
     images_mev,
     small_weights,
+    with_logarithm,
 )
 from ddcalogen.training.losses import gradient_penalty
-from ddcalogen.training.representations import Batch, Grids
-from ddcalogen.training.sampler import Sampler
+from ddcalogen.training.representations import Batch
 from ddcalogen.training.stacks import Stack
-from ddcalogen.training.system import Optimiser, Stage, Step, System, SystemConfig
+from ddcalogen.training.system import Optimiser, Stage, Step
+from ddcalogen.training.systems._grid import GridConfig, GridSampler, GridSystem
 
 __all__ = ["SYSTEM", "Wgan", "WganConfig"]
 
 ENERGY_UNIT_GEV = 100.0
+SIZE = (30, 30, 30)
 
 
-class WganConfig(SystemConfig):
+class WganConfig(GridConfig):
     """Sizes and schedule; the defaults are the published ones."""
 
     noise: int = Field(default=100, ge=1, description="noise variables, normal")
@@ -59,11 +60,11 @@ class WganConfig(SystemConfig):
     critic_rate: float = Field(default=1e-5, gt=0)
     constrainer_rate: float = Field(default=1e-5, gt=0)
     constrainer_steps: int = Field(default=150_000, ge=0, description="steps until the constrainer is frozen")
-    threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
+    logarithm: bool = Field(default=False, description="critic and constrainer also see the logarithm of the cells")
 
 
 class Generator(nn.Module):
-    """Noise and energy, each through a transposed convolution, joined, to 30 x 30 x 30 cells in MeV."""
+    """Noise and energy, each through a transposed convolution, joined, to a number for each of 30 x 30 x 30 cells."""
 
     def __init__(self, noise: int, width: int) -> None:
         super().__init__()
@@ -71,83 +72,89 @@ class Generator(nn.Module):
         self.from_noise = nn.ConvTranspose3d(noise, width * 4, 4, bias=False)
         up = [Layer(width * n, 4, 2, 1, transposed=True) for n in (4, 2, 1)]
         self.body = VolumeStack(width * 8, (4, 4, 4), up, slope=0.0)
-        self.last = nn.ConvTranspose3d(width, 1, 3, 1, 2, bias=False)
+        self.last = Layer(1, 3, 1, 2, transposed=True).build(width)
 
     def forward(self, energy: Tensor, noise: Tensor) -> Tensor:
         about = self.from_energy((energy / ENERGY_UNIT_GEV)[:, :, None, None, None])
         x = torch.cat([about, self.from_noise(noise[:, :, None, None, None])], 1)
-        return torch.relu(self.last(self.body(x)))
+        number: Tensor = self.last(self.body(x))
+        return number
 
 
 class Critic(nn.Module):
     """Cells and energy to a number: long kernels along the layers, short ones across."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, logarithm: bool = False) -> None:
         super().__init__()
+        self.logarithm = logarithm
         down = [
             Layer(width, (10, 2, 2), (1, 2, 2), (0, 1, 1)),
             Layer(width * 2, (6, 2, 2), (1, 2, 2)),
             Layer(width * 4, (4, 2, 2), (1, 2, 2)),
             Layer(1, (4, 2, 2)),
         ]
-        self.body = VolumeStack(1, (30, 30, 30), down, finish=False)
+        self.body = VolumeStack(2 if logarithm else 1, SIZE, down, finish=False)
         self.end = dense([self.body.features + 1, 100, 200, 100, 75, 1])
 
     def forward(self, image: Tensor, energy: Tensor) -> Tensor:
-        score: Tensor = self.end(torch.cat([self.body(image).flatten(1), energy / ENERGY_UNIT_GEV], 1))
+        score: Tensor = self.end(
+            torch.cat(
+                [self.body(with_logarithm(image) if self.logarithm else image).flatten(1), energy / ENERGY_UNIT_GEV], 1
+            )
+        )
         return score
 
 
 class Constrainer(nn.Module):
     """Cells to incident energy, GeV."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, logarithm: bool = False) -> None:
         super().__init__()
+        self.logarithm = logarithm
         down = [Layer(width, 3, 2), Layer(width * 2, 3, 2), Layer(width, 2)]
-        self.body = VolumeStack(1, (30, 30, 30), down, finish=False)
+        self.body = VolumeStack(2 if logarithm else 1, SIZE, down, finish=False)
         self.end = dense([self.body.features, 100, 1])
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.relu(self.end(self.body(image).flatten(1))) * ENERGY_UNIT_GEV
+        return (
+            torch.relu(self.end(self.body(with_logarithm(image) if self.logarithm else image).flatten(1)))
+            * ENERGY_UNIT_GEV
+        )
 
 
-class WganSampler(Sampler):
+class WganSampler(GridSampler):
     """Energy and noise to the grid."""
 
-    def __init__(self, generator: Generator, grids: Grids, stack: Stack, config: WganConfig) -> None:
-        super().__init__(
-            noise=(NoiseInput(name="noise", distribution="normal", shape=(config.noise,)),),
-            output=grids.output(stack.layers),
-        )
-        self.generator, self.threshold = generator, config.threshold_mev
+    def __init__(self, system: Wgan) -> None:
+        super().__init__(system, (NoiseInput(name="noise", distribution="normal", shape=(system.config.noise,)),))
+        self.generator = system.generator
 
-    def forward(self, energy: Tensor, direction: Tensor, noise: Tensor) -> Tensor:
-        return cut_and_convert(self.generator(energy, noise), self.threshold)
+    def forward(self, energy: Tensor, direction: Tensor, noise: Tensor, cells: Tensor | None = None) -> Tensor:
+        return self.finish(self.head(self.generator(energy, noise), energy, cells), energy)
 
 
-class Wgan(System[WganConfig]):
+class Wgan(GridSystem[WganConfig]):
     __doc__ = __doc__
     Config = WganConfig
     title = "WGAN with energy constrainer"
 
     def __init__(self, config: WganConfig, stack: Stack, domain: Domain) -> None:
-        super().__init__(config, stack, domain)
-        self.grids = Grids(30, 30, stack.cell_mm[0])
+        super().__init__(config, stack, domain, SIZE)
         self.generator = Generator(config.noise, config.generator_width)
-        self.critic = Critic(config.critic_width)
-        self.constrainer = Constrainer(config.constrainer_width)
+        self.critic = Critic(config.critic_width, logarithm=config.logarithm)
+        self.constrainer = Constrainer(config.constrainer_width, logarithm=config.logarithm)
         small_weights(self.generator)
         small_weights(self.critic)
 
-    def representation(self, stage: str) -> Grids:
-        return self.grids
-
     def stages(self) -> tuple[Stage, ...]:
-        return (Stage("adversarial", self.config.steps),)
+        return (Stage("adversarial", self.config.steps), *self.calibration_stages)
 
     def optimisers(self, stage: str) -> dict[str, Optimiser]:
         c = self.config
-        generator = torch.optim.Adam(self.generator.parameters(), c.generator_rate, (0.5, 0.9))
+        if stage != "adversarial":
+            return {}
+        parameters = [*self.generator.parameters(), *self.head.parameters()]
+        generator = torch.optim.Adam(parameters, c.generator_rate, (0.5, 0.9))
         return {
             "generator": Optimiser(generator, MultiStepLR(generator, list(c.generator_milestones), 0.1)),
             "critic": Optimiser(torch.optim.Adam(self.critic.parameters(), c.critic_rate, (0.5, 0.9))),
@@ -156,9 +163,11 @@ class Wgan(System[WganConfig]):
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         c = self.config
+        if step.stage != "adversarial":
+            return self.calibrate(step)
         real, energy = images_mev(batch), batch["energy"]
         with torch.no_grad():
-            made = self.generator(energy, torch.randn(len(real), c.noise, device=real.device))
+            made = self._make(energy)
         distance = self.critic(real, energy).mean() - self.critic(made, energy).mean()
         step.minimise("critic", c.penalty * gradient_penalty(self.critic, real, made, energy) - distance)
         numbers: dict[str, float | Tensor] = {"critic_distance": distance}
@@ -167,15 +176,21 @@ class Wgan(System[WganConfig]):
             step.minimise("constrainer", loss)
             numbers["constrainer_gev"] = loss
         if (step.index + 1) % c.critic_steps == 0:
-            made = self.generator(energy, torch.randn(len(real), c.noise, device=real.device))
+            made = self._make(energy)
             off_made, off_real = ((self.constrainer(x) - energy).square() for x in (made, real))
             adversarial, constrained = -self.critic(made, energy).mean(), (off_made - off_real).abs().mean()
             step.minimise("generator", adversarial + c.kappa * constrained)
             numbers["generator"], numbers["energy_off_gev2"] = adversarial, constrained
         return numbers
 
-    def sampler(self) -> Sampler:
-        return WganSampler(self.generator, self.grids, self.stack, self.config)
+    def _make(self, energy: Tensor) -> Tensor:
+        """Showers of these energies, cells in MeV."""
+        noise = torch.randn(len(energy), self.config.noise, device=energy.device)
+        image: Tensor = self.head(self.generator(energy, noise), energy, self.cell_noise(energy))
+        return image
+
+    def sampler(self) -> WganSampler:
+        return WganSampler(self)
 
 
 SYSTEM = Wgan

@@ -20,7 +20,7 @@ set to zero in the exported graph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from pydantic import Field
@@ -30,15 +30,15 @@ from ddcalogen.card import Domain, NoiseInput
 from ddcalogen.training.grid_networks import (
     Layer,
     VolumeStack,
-    cut_and_convert,
     images_mev,
     small_weights,
+    with_logarithm,
 )
 from ddcalogen.training.losses import gradient_penalty
-from ddcalogen.training.representations import Batch, Grids
-from ddcalogen.training.sampler import Sampler
+from ddcalogen.training.representations import Batch
 from ddcalogen.training.stacks import Stack
-from ddcalogen.training.system import Optimiser, Stage, Step, System, SystemConfig
+from ddcalogen.training.system import Optimiser, Stage, Step
+from ddcalogen.training.systems._grid import GridConfig, GridSampler, GridSystem
 
 __all__ = ["SYSTEM", "WganLo", "WganLoConfig", "optimise_latent"]
 
@@ -46,7 +46,7 @@ ENERGY_UNIT_GEV = 100.0
 NX = NY = 25
 
 
-class WganLoConfig(SystemConfig):
+class WganLoConfig(GridConfig):
     """Sizes and schedule; the defaults are the published ones where there are any."""
 
     noise: int = Field(default=100, ge=1, description="noise variables, uniform in -1 to 1")
@@ -66,11 +66,11 @@ class WganLoConfig(SystemConfig):
     latent_norm: float = Field(default=1000.0, gt=0)
     angular: bool = Field(default=False, description="tell the networks the direction and constrain it")
     angular_kappa: float = Field(default=1.0, ge=0, description="weight of the angular constrainer")
-    threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
+    logarithm: bool = Field(default=False, description="critic and regressor also see the logarithm of the cells")
 
 
 class Generator(nn.Module):
-    """Noise and condition, each through a transposed convolution, joined, to 48 x 25 x 25 cells in MeV."""
+    """Noise and condition, each through a transposed convolution, joined, to numbers for 48 x 25 x 25 cells."""
 
     def __init__(self, noise: int, condition: int, width: int) -> None:
         super().__init__()
@@ -84,12 +84,13 @@ class Generator(nn.Module):
             Layer(5, (8, 3, 3), (1, 2, 2), 1, transposed=True),
         ]
         self.body = VolumeStack(width * 8, (4, 4, 4), up, slope=0.0)
-        self.last = nn.ConvTranspose3d(5, 1, (7, 5, 5), 1, 1, bias=False)
+        self.last = Layer(1, (7, 5, 5), 1, 1, transposed=True).build(5)
 
     def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
         about, drawn = (v[:, :, None, None, None] for v in (condition, noise))
         x = torch.cat([self.from_condition(about), self.from_noise(drawn)], 1)
-        return torch.relu(self.last(self.body(x)))
+        number: Tensor = self.last(self.body(x))
+        return number
 
 
 class _Residual(nn.Module):
@@ -118,10 +119,11 @@ class _Residual(nn.Module):
 class Critic(nn.Module):
     """3D ResNet: cells and condition to a number."""
 
-    def __init__(self, condition: int, width: int, blocks: tuple[int, int]) -> None:
+    def __init__(self, condition: int, width: int, blocks: tuple[int, int], *, logarithm: bool = False) -> None:
         super().__init__()
+        self.logarithm = logarithm
         parts: list[nn.Module] = [
-            nn.Conv3d(1, width, (4, 5, 5), (1, 2, 2), (2, 3, 3), bias=False),
+            nn.Conv3d(2 if logarithm else 1, width, (4, 5, 5), (1, 2, 2), (2, 3, 3), bias=False),
             nn.InstanceNorm3d(width),
             nn.ReLU(),
             nn.MaxPool3d(3, 2, 1),
@@ -139,25 +141,34 @@ class Critic(nn.Module):
                 nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Tensor, condition: Tensor) -> Tensor:
-        score: Tensor = self.end(torch.cat([self.body(image).mean((2, 3, 4)), condition], 1))
+        features = self.body(with_logarithm(image) if self.logarithm else image).mean((2, 3, 4))
+        score: Tensor = self.end(torch.cat([features, condition], 1))
         return score
 
 
 class Regressor(nn.Sequential):
     """Dense network from cells to a few numbers."""
 
-    def __init__(self, cells: int, sizes: tuple[int, int, int], outputs: int) -> None:
+    def __init__(self, cells: int, sizes: tuple[int, int, int], outputs: int, *, logarithm: bool = False) -> None:
         a, b, c = sizes
+        cells = 2 * cells if logarithm else cells
         super().__init__(
             nn.Flatten(),
             *(nn.Linear(cells, a), nn.BatchNorm1d(a), nn.LeakyReLU(0.2), nn.Dropout(0.2)),
             *(nn.Linear(a, b), nn.BatchNorm1d(b), nn.LeakyReLU(0.2), nn.Dropout(0.1)),
             *(nn.Linear(b, c), nn.LeakyReLU(0.2), nn.Linear(c, outputs)),
         )
+        self.logarithm = logarithm
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = with_logarithm(image) if self.logarithm else image
+        for part in self:
+            x = part(x)
+        return x
 
 
 def optimise_latent(
-    generator: nn.Module,
+    generator: Callable[[Tensor, Tensor], Tensor],
     critic: nn.Module,
     condition: Tensor,
     noise: Tensor,
@@ -182,42 +193,38 @@ def _condition(energy: Tensor, direction: Tensor, angular: bool) -> Tensor:
     return torch.cat(parts, 1)
 
 
-class WganLoSampler(Sampler):
+class WganLoSampler(GridSampler):
     """Energy (and direction) and noise to the grid."""
 
-    def __init__(self, generator: Generator, grids: Grids, stack: Stack, config: WganLoConfig) -> None:
-        super().__init__(
-            noise=(NoiseInput(name="noise", distribution="uniform", shape=(config.noise,)),),
-            output=grids.output(stack.layers),
-        )
-        self.generator, self.angular, self.threshold = generator, config.angular, config.threshold_mev
+    def __init__(self, system: WganLo) -> None:
+        super().__init__(system, (NoiseInput(name="noise", distribution="uniform", shape=(system.config.noise,)),))
+        self.generator, self.angular = system.generator, system.config.angular
 
-    def forward(self, energy: Tensor, direction: Tensor, noise: Tensor) -> Tensor:
-        image = self.generator(_condition(energy, direction, self.angular), 2.0 * noise - 1.0)
-        return cut_and_convert(image, self.threshold)
+    def forward(self, energy: Tensor, direction: Tensor, noise: Tensor, cells: Tensor | None = None) -> Tensor:
+        number = self.generator(_condition(energy, direction, self.angular), 2.0 * noise - 1.0)
+        return self.finish(self.head(number, energy, cells), energy)
 
 
-class WganLo(System[WganLoConfig]):
+class WganLo(GridSystem[WganLoConfig]):
     __doc__ = __doc__
     Config = WganLoConfig
     title = "WGAN with latent optimisation"
 
     def __init__(self, config: WganLoConfig, stack: Stack, domain: Domain) -> None:
-        super().__init__(config, stack, domain)
-        self.grids = Grids(NX, NY, stack.cell_mm[0])
+        super().__init__(config, stack, domain, (stack.layers, NX, NY))
         condition = 3 if config.angular else 1
         self.generator = Generator(config.noise, condition, config.generator_width)
-        self.critic = Critic(condition, config.critic_width, config.critic_blocks)
-        self.regressor = Regressor(stack.layers * NX * NY, config.regressor_sizes, condition)
+        self.critic = Critic(condition, config.critic_width, config.critic_blocks, logarithm=config.logarithm)
+        self.regressor = Regressor(
+            stack.layers * NX * NY, config.regressor_sizes, condition, logarithm=config.logarithm
+        )
         small_weights(self.generator)
-
-    def representation(self, stage: str) -> Grids:
-        return self.grids
 
     def stages(self) -> tuple[Stage, ...]:
         return (
             Stage("regressor", self.config.regressor_steps, validate=False, average=False),
             Stage("adversarial", self.config.steps),
+            *self.calibration_stages,
         )
 
     def optimisers(self, stage: str) -> dict[str, Optimiser]:
@@ -225,13 +232,20 @@ class WganLo(System[WganLoConfig]):
         self.regressor.requires_grad_(stage == "regressor")
         if stage == "regressor":
             return {"regressor": Optimiser(torch.optim.Adam(self.regressor.parameters(), c.regressor_rate))}
+        if stage != "adversarial":
+            return {}
         return {
-            name: Optimiser(torch.optim.Adam(part.parameters(), c.rate, (0.5, 0.9)))
-            for name, part in (("generator", self.generator), ("critic", self.critic))
+            name: Optimiser(torch.optim.Adam(parameters, c.rate, (0.5, 0.9)))
+            for name, parameters in (
+                ("generator", [*self.generator.parameters(), *self.head.parameters()]),
+                ("critic", self.critic.parameters()),
+            )
         }
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         c = self.config
+        if step.stage not in ("regressor", "adversarial"):
+            return self.calibrate(step)
         real = images_mev(batch)
         condition = _condition(batch["energy"], batch["direction"], c.angular)
         if step.stage == "regressor":
@@ -241,12 +255,12 @@ class WganLo(System[WganLoConfig]):
         self.regressor.eval()
         noise = self._latent(condition)
         with torch.no_grad():
-            made = self.generator(condition, noise)
+            made = self._make(condition, noise)
         distance = self.critic(real, condition).mean() - self.critic(made, condition).mean()
         step.minimise("critic", c.penalty * gradient_penalty(self.critic, real, made, condition) - distance)
         numbers: dict[str, float | Tensor] = {"critic_distance": distance}
         if (step.index + 1) % c.critic_steps == 0:
-            made = self.generator(condition, self._latent(condition))
+            made = self._make(condition, self._latent(condition))
             off_made, off_real = ((self.regressor(x) - condition).square() for x in (made, real))
             off = (off_made - off_real).abs().mean(0)
             adversarial = -self.critic(made, condition).mean()
@@ -255,6 +269,12 @@ class WganLo(System[WganLoConfig]):
             numbers["generator"], numbers["constrained"] = adversarial, constrained
         return numbers
 
+    def _make(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """Showers of these conditions and latent vectors, cells in MeV."""
+        energy = condition[:, :1] * ENERGY_UNIT_GEV
+        image: Tensor = self.head(self.generator(condition, noise), energy, self.cell_noise(noise))
+        return image
+
     def _latent(self, condition: Tensor) -> Tensor:
         """Latent vectors for a training step, optimised."""
         c = self.config
@@ -262,7 +282,7 @@ class WganLo(System[WganLoConfig]):
         if not c.latent_alpha:
             return noise
         return optimise_latent(
-            self.generator,
+            self._make,
             self.critic,
             condition,
             noise,
@@ -271,8 +291,8 @@ class WganLo(System[WganLoConfig]):
             norm=c.latent_norm,
         )
 
-    def sampler(self) -> Sampler:
-        return WganLoSampler(self.generator, self.grids, self.stack, self.config)
+    def sampler(self) -> WganLoSampler:
+        return WganLoSampler(self)
 
 
 SYSTEM = WganLo

@@ -1,0 +1,325 @@
+# SPDX-FileCopyrightText: 2026 the DDCaloGen authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the grid systems share: how numbers of a network become cell energies, and what is calibrated in the end.
+
+Two options, both off by default since the sources have neither, that make trainings of an hour worth looking at:
+
+``cells``
+    The network's numbers are taken relative to what each cell usually holds (`CellHead`), optionally with noise of each
+    cell's own (as StyleGAN injects it, arXiv:1812.04948).
+``calibration``
+    Behind the network, in the exported graph, factors of the layers, a monotone map of cell energies and the mean and
+    spread of the visible energy, all fitted to training showers in a last stage (`Calibration`). Layer factors and map
+    are what the layer-to-layer flows do (arXiv:2302.11594), energy scales what point clouds do (arXiv:2309.05704).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ddcalogen.card import Domain, NoiseInput
+from ddcalogen.training.grid_networks import MEV_PER_GEV, Size, cut_and_convert
+from ddcalogen.training.operators import natural_log
+from ddcalogen.training.representations import Batch, Grids
+from ddcalogen.training.sampler import Sampler, draw_noise, incident
+from ddcalogen.training.stacks import Stack
+from ddcalogen.training.system import Stage, Step, System, SystemConfig
+from ddcalogen.training.systems.l2lflows import LOG10, MonotoneCubic
+
+__all__ = ["Calibration", "CalibrationConfig", "CellHead", "CellsConfig", "GridConfig", "GridSampler", "GridSystem"]
+
+CALIBRATE = "calibrate"
+
+
+class CellsConfig(SystemConfig):
+    """How numbers of a network become cell energies."""
+
+    standardise: bool = Field(
+        default=False, description="relative to occupancy and mean energy of each cell in training showers"
+    )
+    noise: bool = Field(default=False, description="noise of each cell's own")
+
+
+class CalibrationConfig(SystemConfig):
+    """What is fitted behind the network."""
+
+    layers: bool = Field(default=False, description="mean energy of each layer against the incident energy")
+    spectrum: bool = Field(default=False, description="monotone map of cell energies")
+    visible: bool = Field(default=False, description="mean and spread of the visible energy against the incident one")
+    nodes: int = Field(default=200, ge=8, description="of the map")
+    showers: int = Field(default=2000, ge=64, description="training showers it is fitted to")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is fitted."""
+        return self.layers or self.spectrum or self.visible
+
+
+class GridConfig(SystemConfig):
+    """What all grid systems can be told."""
+
+    cells: CellsConfig = CellsConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
+
+
+class CellHead(nn.Module):
+    """Numbers of a network to cell energies in MeV, none negative.
+
+    Plain: relu(x). Standardised: unit(E) relu(x + level(E)), with unit and level of each cell such that standard normal
+    x has the occupancy and the mean energy of hit cells of the training showers; both go straight with the logarithm of
+    the incident energy E. With noise: x + w n, n normal for each cell, w a weight of each cell that is trained.
+
+    Parameters
+    ----------
+    size
+        Layers, nx, ny.
+    """
+
+    def __init__(self, size: Size, config: CellsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.width = nn.Parameter(torch.ones(size)) if config.noise else None
+        self.level: Tensor
+        self.unit: Tensor
+        self.energy: Tensor
+        if config.standardise:
+            # value in the middle, and rise with one unit of the logarithm of the energy
+            self.register_buffer("level", torch.zeros(2, *size))
+            self.register_buffer("unit", torch.stack([torch.ones(size), torch.zeros(size)]))
+            self.register_buffer("energy", torch.tensor([50.0]))
+
+    @torch.no_grad()
+    def fit(self, energy: Tensor, grid_mev: Tensor) -> None:
+        """Set levels and units from showers, energies [N, 1] GeV and cells [N, layers, nx, ny] MeV."""
+        if not self.config.standardise:
+            return
+        log = energy[:, 0].double().log()
+        low = energy[:, 0] <= energy.mean()
+        points = []
+        for half in (low, ~low):
+            chosen = half if bool(half.any()) else torch.ones_like(half)
+            cells = grid_mev[chosen].double()
+            hits, total = (cells > 0).sum(0).double(), cells.sum(0)
+            rare = hits <= max(1.0, 0.05 * len(cells))
+            typical = float(total[rare].sum() / hits[rare].sum().clamp(min=1.0)) or 0.1
+            share = ((hits + 0.1) / (len(cells) + 0.2)).clamp(max=0.999)
+            level = (2.0**0.5) * torch.erfinv(2.0 * share - 1.0)
+            of_hit = level + torch.exp(-0.5 * level * level) / (2.0 * np.pi) ** 0.5 / share
+            points.append((float(log[chosen].mean()), level, (total + typical) / (hits + 1.0) / of_hit))
+        (t0, level0, unit0), (t1, level1, unit1) = points
+        middle, span = 0.5 * (t0 + t1), max(t1 - t0, 1e-3)
+        if t1 - t0 < 1e-3:
+            level1, unit1 = level0, unit0
+        self.level.copy_(torch.stack([0.5 * (level0 + level1), (level1 - level0) / span]))
+        self.unit.copy_(torch.stack([0.5 * (unit0 + unit1), (unit1 - unit0) / span]))
+        self.energy.fill_(float(np.exp(middle)))
+
+    def forward(self, x: Tensor, energy: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Numbers [B, 1, layers, nx, ny], energies [B, 1] GeV, noise [B, layers, nx, ny] to MeV [B, 1, layers, ...]."""
+        x = x.float()
+        if self.width is not None and noise is not None:
+            x = x + (self.width * noise)[:, None]
+        if not self.config.standardise:
+            return torch.relu(x)
+        log = natural_log(energy / self.energy)[:, :, None, None, None]
+        level, unit = (v[0] + log * v[1] for v in (self.level, self.unit))
+        return torch.relu(x + level) * unit.clamp(min=1e-3)
+
+
+class _Polynomial(nn.Module):
+    """Polynomials of the incident energy, one for each of several quantities."""
+
+    def __init__(self, domain: Domain, degree: int, number: int = 1) -> None:
+        super().__init__()
+        low, high = domain.energy_gev
+        self.middle, self.reach = 0.5 * (low + high), max(0.5 * (high - low), 1e-6)
+        self.degree = degree
+        self.factor: Tensor
+        self.register_buffer("factor", torch.zeros(degree + 1, number))
+
+    @torch.no_grad()
+    def fit(self, energy: Tensor, value: Tensor) -> None:
+        """Least squares of values [N, number] at energies [N, 1]."""
+        t = self._place(energy).double().cpu().numpy()[:, 0]
+        degree = min(self.degree, len(np.unique(t)) - 1)
+        found = np.zeros(tuple(self.factor.shape))
+        found[: degree + 1] = np.polynomial.polynomial.polyfit(t, value.double().cpu().numpy(), degree)
+        self.factor.copy_(torch.from_numpy(found).to(self.factor))
+
+    def _place(self, energy: Tensor) -> Tensor:
+        return torch.clamp((energy - self.middle) * (1.0 / self.reach), -1.0, 1.0)
+
+    def forward(self, energy: Tensor) -> Tensor:
+        """[B, 1] to [B, number]."""
+        t = self._place(energy)
+        value: Tensor = self.factor[self.degree] + torch.zeros_like(t)
+        for power in range(self.degree - 1, -1, -1):
+            value = value * t + self.factor[power]
+        return value
+
+
+class Calibration(nn.Module):
+    """Last corrections of grids: factors of layers, then the map of cell energies, then the visible energy.
+
+    Factors go with the incident energy (quotients of polynomials fitted to training showers and to the sampler's). The
+    map turns the n-th highest cell energy of the sampler's showers into the n-th highest of as many training showers,
+    so that it sets the number of cells above any energy, too. The visible energy f (as a fraction of the incident one)
+    becomes m + (f - m') s / s' with means m, m' and spreads s, s' of training showers and of the sampler's.
+    """
+
+    def __init__(self, config: CalibrationConfig, domain: Domain, layers: int, threshold_mev: float) -> None:
+        super().__init__()
+        self.config, self.least_gev = config, max(threshold_mev, 1e-3) / MEV_PER_GEV
+        self.fitted: Tensor
+        self.register_buffer("fitted", torch.zeros(()))
+        self.layer_true, self.layer_made = (_Polynomial(domain, 2, layers) for _ in range(2))
+        self.spectrum = MonotoneCubic(config.nodes)
+        self.mean_true, self.mean_made = (_Polynomial(domain, 3) for _ in range(2))
+        self.spread_true, self.spread_made = (_Polynomial(domain, 1) for _ in range(2))
+
+    @torch.no_grad()
+    def fit(self, energy: Tensor, made: Tensor, true: Tensor) -> dict[str, float]:
+        """Fit to grids [N, layers, nx, ny] in GeV of the same incident energies [N, 1] GeV; return what was changed."""
+        c = self.config
+        numbers = {"visible_ratio_before": float(made.sum() / true.sum())}
+        if c.layers:
+            for fit, grid in ((self.layer_true, true), (self.layer_made, made)):
+                fit.fit(energy, grid.sum((2, 3)) / energy)
+            made = self._layers(made, energy)
+        if c.spectrum:
+            source, target = (g[g >= self.least_gev].sort(descending=True).values for g in (made, true))
+            numbers["cells_ratio_before"] = len(source) / max(len(target), 1)
+            short = len(source) - len(target)
+            target = torch.cat([target, target.new_full((max(short, 0),), 1e-8)])[: len(source)]
+            self.spectrum.fit(torch.log10(source), torch.log10(target))
+            made = self.map_cells(made)
+        if c.visible:
+            for mean, spread, grid in (
+                (self.mean_true, self.spread_true, true),
+                (self.mean_made, self.spread_made, made),
+            ):
+                fraction = grid.flatten(1).sum(1, keepdim=True) / energy
+                mean.fit(energy, fraction)
+                spread.fit(energy, (fraction - mean(energy)).abs())
+            made = self._visible(made, energy)
+        self.fitted.fill_(1.0)
+        numbers["visible_ratio_after"] = float(made.sum() / true.sum())
+        return numbers
+
+    def _layers(self, grid: Tensor, energy: Tensor) -> Tensor:
+        factor: Tensor = self.layer_true(energy).clamp(min=1e-7) / self.layer_made(energy).clamp(min=1e-7)
+        return grid * factor.clamp(0.2, 5.0)[:, :, None, None]
+
+    def map_cells(self, grid: Tensor) -> Tensor:
+        """Map cell energies in GeV."""
+        logs = natural_log(torch.clamp(grid, min=1e-8)) * (1.0 / LOG10)
+        mapped = torch.exp(LOG10 * torch.clamp(self.spectrum(logs), -9.0, 1.5))
+        return mapped * ((grid >= self.least_gev) & (mapped >= self.least_gev)).to(grid.dtype)
+
+    def _visible(self, grid: Tensor, energy: Tensor) -> Tensor:
+        fraction = grid.flatten(1).sum(1, keepdim=True).clamp(min=1e-9) / energy
+        spread = self.spread_true(energy).clamp(min=1e-7) / self.spread_made(energy).clamp(min=1e-7)
+        wanted = self.mean_true(energy) + (fraction - self.mean_made(energy)) * spread.clamp(0.1, 5.0)
+        result: Tensor = grid * (wanted / fraction).clamp(0.3, 3.0)[:, :, None, None]
+        return result
+
+    def forward(self, grid: Tensor, energy: Tensor) -> Tensor:
+        """Correct grids [B, layers, nx, ny] in GeV of showers of energies [B, 1] GeV."""
+        c = self.config
+        if c.layers:
+            grid = self._layers(grid, energy)
+        if c.spectrum:
+            grid = self.map_cells(grid)
+        return self._visible(grid, energy) if c.visible else grid
+
+
+GridConfigT = TypeVar("GridConfigT", bound=GridConfig)
+
+
+class GridSystem(System[GridConfigT]):
+    """Base of the grid systems; see the module."""
+
+    def __init__(self, config: GridConfigT, stack: Stack, domain: Domain, size: Size) -> None:
+        super().__init__(config, stack, domain)
+        self.size = size
+        self.grids = Grids(size[1], size[2], stack.cell_mm[0])
+        self.head = CellHead(size, config.cells)
+        c = config.calibration
+        self.calibration = Calibration(c, domain, size[0], config.threshold_mev) if c.wanted else None
+
+    def representation(self, stage: str) -> Grids | None:
+        return None if stage == CALIBRATE else self.grids
+
+    def standardise(self, batches: Iterable[Batch]) -> None:
+        if not self.config.cells.standardise:
+            return
+        seen = [(b["energy"], b["grid"] * MEV_PER_GEV) for b in batches]
+        self.head.fit(torch.cat([e for e, _ in seen]), torch.cat([g for _, g in seen]))
+
+    def cell_noise(self, like: Tensor) -> Tensor | None:
+        """Noise for each cell of as many showers as `like` has rows, if the cells have noise."""
+        if not self.config.cells.noise:
+            return None
+        return torch.randn(len(like), *self.size, device=like.device)
+
+    @property
+    def calibration_stages(self) -> tuple[Stage, ...]:
+        """The last stage, if anything is calibrated."""
+        return (Stage(CALIBRATE, 1, average=False),) if self.calibration is not None else ()
+
+    @torch.no_grad()
+    def calibrate(self, step: Step) -> Mapping[str, float | Tensor]:
+        """Fit the calibration to training showers."""
+        assert self.calibration is not None
+        self.calibration.fitted.zero_()
+        showers = step.training_showers()
+        number = min(self.config.calibration.showers, len(showers))
+        showers = showers.select(np.sort(step.rng.choice(len(showers), number, replace=False)))
+        true = self.grids(showers, self.stack, step.rng)["grid"]
+        sampler, physics = self.sampler().eval(), incident(showers)
+        generator = torch.Generator().manual_seed(int(step.rng.integers(1 << 62)))
+        made = []
+        for start in range(0, number, 64):
+            rows = slice(start, start + 64)
+            energy, direction = physics["energy"][rows], physics["direction"][rows]
+            noise = draw_noise(sampler, len(energy), 0, generator)
+            made.append(sampler(*(v.to(step.device) for v in (energy, direction, *noise.values()))).float())
+        return self.calibration.fit(physics["energy"].to(step.device), torch.cat(made), true.to(step.device))
+
+
+class GridSampler(Sampler):
+    """Base of the grid systems' samplers: cell head, threshold and calibration.
+
+    Parameters
+    ----------
+    noise
+        Noise inputs besides that of the cells, which comes last.
+    """
+
+    def __init__(self, system: GridSystem[GridConfigT], noise: tuple[NoiseInput, ...]) -> None:
+        c = system.config
+        if c.cells.noise:
+            noise = (*noise, NoiseInput(name="cells", distribution="normal", shape=system.size))
+        super().__init__(noise=noise, output=system.grids.output(system.stack.layers))
+        self.head, self.threshold = system.head, c.threshold_mev
+        # while it is fitted, the sampler is the one without it
+        self.calibration = system.calibration if _is_fitted(system.calibration) else None
+
+    def finish(self, image_mev: Tensor, energy: Tensor) -> Tensor:
+        """Cells in MeV [B, 1, layers, nx, ny] to the grid in GeV."""
+        return self.calibrated(cut_and_convert(image_mev, self.threshold), energy)
+
+    def calibrated(self, grid: Tensor, energy: Tensor) -> Tensor:
+        """Grids in GeV behind the calibration, if there is one."""
+        return self.calibration(grid, energy) if self.calibration is not None else grid
+
+
+def _is_fitted(calibration: Calibration | None) -> bool:
+    return calibration is not None and bool(calibration.fitted > 0)

@@ -215,7 +215,8 @@ class PostProcessor(nn.Module):
     norm
         Layer normalisation over the volume, as in the photon and pion BIB-AE; False: none, as in the one with angles.
     residual
-        True: the network also sees the logarithm of the cells and gives the change, which is nothing at the start.
+        True: the network also sees the logarithm of the cells and gives the change, which is nothing at the start and
+        nothing where a cell is empty.
     """
 
     def __init__(
@@ -246,7 +247,7 @@ class PostProcessor(nn.Module):
         about = about[:, :, None, None, None].expand(-1, -1, *cells.shape[2:])
         cells = self.body(torch.cat([cells, about], 1))
         result: Tensor = self.end(cells)
-        return image + result if self.residual else result
+        return image + result * (image > 0).to(image.dtype) if self.residual else result
 
 
 _ENERGY_SUM_UNIT = 1e-3

@@ -100,3 +100,26 @@ def test_post_processor_brings_the_mip_peak_back():
     assert width[2] < 0.75 * width[1], width
     assert abs(width[2] - width[0]) < 0.5 * abs(width[1] - width[0])
     assert abs(with_ - wanted) < abs(without - wanted)
+
+
+def test_residual_post_processor_starts_with_no_change_and_leaves_empty_cells_empty():
+    torch.manual_seed(3)
+    post = PostProcessor((4, 5, 5), 1, width=8, layers=5, norm=False, residual=True)
+    image = torch.rand(3, 1, 4, 5, 5) * (torch.rand(3, 1, 4, 5, 5) < 0.3)
+    assert torch.equal(post(image, torch.ones(3, 1)), image)
+    with torch.no_grad():
+        post.end[-1].weight.fill_(0.3)
+        changed = post(image, torch.ones(3, 1))
+    assert not torch.allclose(changed[image > 0], image[image > 0])
+    assert torch.all(changed[image == 0] == 0)
+
+
+@pytest.mark.parametrize("kernel", [3, (4, 3, 5)])
+def test_transposed_convolutions_of_stride_1_are_the_same_functions_as_those_of_torch(kernel):
+    layer = Layer(2, kernel, 1, 1, transposed=True)
+    made = layer.build(3)
+    theirs = torch.nn.ConvTranspose3d(3, 2, kernel, 1, 1, bias=False)
+    with torch.no_grad():
+        theirs.weight.copy_(made.weight.flip(2, 3, 4).transpose(0, 1))
+        x = torch.randn(2, 3, 6, 7, 8)
+        assert torch.allclose(made(x), theirs(x), atol=1e-5)

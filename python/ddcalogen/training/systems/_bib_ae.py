@@ -66,7 +66,10 @@ class PostConfig(SystemConfig):
     width: int = Field(default=128, ge=1, description="channels")
     layers: int = Field(default=6, ge=4, description="convolutions with kernel 1")
     norm: bool = Field(default=True, description="layer normalisation")
-    residual: bool = Field(default=False, description="it also sees the logarithm of the cells and gives the change")
+    residual: bool = Field(
+        default=False,
+        description="it also sees the logarithm of the cells and gives their change; empty cells stay empty",
+    )
     mse_steps: int = Field(default=120_000, ge=1, description="steps in which it learns to change nothing")
     steps: int = Field(default=360_000, ge=1, description="steps with all losses")
     rate: float = Field(default=5e-4, gt=0, description="learning rate")

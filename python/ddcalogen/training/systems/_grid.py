@@ -35,6 +35,8 @@ from ddcalogen.training.systems.l2lflows import LOG10, MonotoneCubic
 __all__ = ["Calibration", "CalibrationConfig", "CellHead", "CellsConfig", "GridConfig", "GridSampler", "GridSystem"]
 
 CALIBRATE = "calibrate"
+STEEPEST = 20.0
+"""Largest slope of the map of cell energies, in logarithms."""
 
 
 class CellsConfig(SystemConfig):
@@ -197,8 +199,9 @@ class Calibration(nn.Module):
             source, target = (g[g >= self.least_gev].sort(descending=True).values for g in (made, true))
             numbers["cells_ratio_before"] = len(source) / max(len(target), 1)
             short = len(source) - len(target)
-            target = torch.cat([target, target.new_full((max(short, 0),), 1e-8)])[: len(source)]
+            target = torch.cat([target, target.new_full((max(short, 0),), 0.5 * self.least_gev)])[: len(source)]
             self.spectrum.fit(torch.log10(source), torch.log10(target))
+            self._limit_slopes()
             made = self.map_cells(made)
         if c.visible:
             for mean, spread, grid in (
@@ -212,6 +215,17 @@ class Calibration(nn.Module):
         self.fitted.fill_(1.0)
         numbers["visible_ratio_after"] = float(made.sum() / true.sum())
         return numbers
+
+    def _limit_slopes(self) -> None:
+        """Flatten the map where it is so steep that it would blow rounding up; the high end stays."""
+        s = self.spectrum
+        step, value = float(s.step), s.value.double().cpu().numpy().copy()
+        for node in range(len(value) - 2, -1, -1):
+            value[node] = max(value[node], value[node + 1] - STEEPEST * step)
+        rise = np.diff(value) / step
+        inner = 2.0 * rise[1:] * rise[:-1] / np.maximum(rise[1:] + rise[:-1], 1e-12)
+        for buffer, values in ((s.value, value), (s.slope, np.concatenate([rise[:1], inner, rise[-1:]]))):
+            buffer.copy_(torch.from_numpy(values).to(buffer))
 
     def _layers(self, grid: Tensor, energy: Tensor) -> Tensor:
         factor: Tensor = self.layer_true(energy).clamp(min=1e-7) / self.layer_made(energy).clamp(min=1e-7)

@@ -12,7 +12,8 @@ arXiv:2102.12491), which is part of the exported graph.
 Differs from the source: each layer's grid follows the shower axis; critic and autoencoder steps see new showers each
 (source: five critic steps on the showers of an autoencoder step); the gradient penalty is on the judged image only;
 kernel and bandwidth of the density estimate are not published (Gaussian with the covariance of the data, Scott's rule
-by default); cells below a threshold are set to zero in the exported graph.
+by default); cells below a threshold are set to zero in the exported graph. Options, off by default: standardised cells
+with noise and a calibration stage (`systems._grid`); a short decoder and a residual post-processor.
 """
 
 from __future__ import annotations

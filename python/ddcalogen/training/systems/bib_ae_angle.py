@@ -12,6 +12,8 @@ vector, and the grid of 30 x 30 x 30 cells follows the shower axis (source: one 
 space); layers behind the twentieth are not weighted; the flow's variables are standardised with the training data's
 means and deviations; there is no separate angular constrainer network (weight 0.1 in the source), the critics judge the
 angle; the gradient penalty is on the judged image only; cells below a threshold are set to zero in the exported graph.
+Options, off by default: standardised cells with noise and a calibration stage (`systems._grid`); a short decoder and a
+residual post-processor.
 """
 
 from __future__ import annotations

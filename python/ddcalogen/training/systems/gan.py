@@ -9,7 +9,8 @@ arXiv:1606.03498), which is on here.
 
 Differs from the source: each layer's grid follows the shower axis, so that the domain may hold angles (the network is
 not told them); cells below a threshold are set to zero in the exported graph. Sizes of the minibatch discrimination are
-not published and are own choices.
+not published and are own choices. Options, off by default: the discriminator may also see the logarithm of the cells;
+standardised cells with noise and a calibration stage (`systems._grid`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ from the cells; it is trained beside the critic and frozen after a while. The ge
     -E[critic] + kappa E|(a(made) - E)^2 - (a(real) - E)^2|.
 
 Differs from the source: energies enter networks in units of 100 GeV (the constrainer's loss is in GeV), each layer's
-grid follows the shower axis, cells below a threshold are set to zero in the exported graph.
+grid follows the shower axis, cells below a threshold are set to zero in the exported graph. Options, off by default:
+critic and constrainer may also see the logarithm of the cells; standardised cells with noise and a calibration stage
+(`systems._grid`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ constrains it in the same way (the angular constrainer of the later work of the 
 
 Differs from the source: readout cells of 30 mm centred on the shower axis (source: 30.5 mm, crop off centre); energies
 enter networks in units of 100 GeV; the gradient is not propagated through the latent step; cells below a threshold are
-set to zero in the exported graph.
+set to zero in the exported graph. Options, off by default: critic and regressor may also see the logarithm of the
+cells; standardised cells with noise and a calibration stage (`systems._grid`).
 """
 
 from __future__ import annotations

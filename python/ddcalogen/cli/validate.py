@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,17 @@ def validate(
         typer.Option(
             help="Full simulation of single particles from the origin (HDF5), to compare with in the real detector."
         ),
+    ] = None,
+    reco_full: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="EDM4hep file of full simulation, best with reconstructed particles and clusters; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    reco_fast: Annotated[
+        list[Path] | None,
+        typer.Option(help="The same of fast simulation, to compare with --reco-full.", show_default=False),
     ] = None,
     detector: Annotated[
         str, typer.Option("-d", "--detector", help="Shipped geometry, or a snapshot file.")
@@ -88,16 +100,24 @@ def validate(
       ddcalogen validate --all --data photon_ecal_slab.h5 -o reports
 
       ddcalogen validate --model mine.onnx --against ild_ecal_em_layered --data photon_ecal_slab.h5
+
+      ddcalogen validate --reco-full full_rec.edm4hep.root --reco-fast fast_rec.edm4hep.root -o report
     """
-    files = data or []
-    if not files:
+    files, full, fast = data or [], reco_full or [], reco_fast or []
+    if bool(full) != bool(fast):
+        raise ConfigurationError(
+            "reconstructed events need a partner to be compared with",
+            found="--reco-full alone" if full else "--reco-fast alone",
+            expected="both --reco-full and --reco-fast",
+        )
+    if not files and not full:
         raise ConfigurationError(
             "no Geant4 showers to compare with",
             found="no --data",
             expected="at least one slab or showerdata file",
             remedy="Name a file with --data.",
         )
-    for path in [*files, *([full_simulation] if full_simulation else [])]:
+    for path in [*files, *full, *fast, *([full_simulation] if full_simulation else [])]:
         if not path.is_file():
             raise InputError("there is no such file", found=str(path), remedy="Check the path.")
     from ddcalogen.geometry import load_snapshot
@@ -105,12 +125,16 @@ def validate(
     from ddcalogen.validation.backprojection import compare_back_projection
     from ddcalogen.validation.placed import compare_placed
     from ddcalogen.validation.placed_hadrons import compare_placed_hadrons
+    from ddcalogen.validation.reconstructed import compare_reconstructed
     from ddcalogen.validation.run import Settings, headline, update_card, write_report
     from ddcalogen.validation.run import validate as run
     from ddcalogen.validation.zoo import fitting_models, read_records, record_of, write_record, write_zoo
 
     if every and model is not None:
         raise ConfigurationError("--all and --model exclude each other", remedy="Leave one of them out.")
+    if not files:
+        _only_reconstructed(full, fast, output, detector, seed)
+        return
     if against is not None:
         if every or write_card:
             raise ConfigurationError(
@@ -144,6 +168,9 @@ def validate(
                     generator, truth, folder, seed=seed, progress=tell
                 )
                 sections.append(section)
+            if full:
+                more, found = compare_reconstructed(full, fast, folder, geometry, seed=seed, progress=tell)
+                sections, numbers = [*sections, *more], {**numbers, **found}
             tell("drawing")
             page = write_report(result, folder, sections, numbers)
         table = Table("figure", "model", "Geant4", title=f"{generator.card.name} {generator.card.version}")
@@ -194,3 +221,22 @@ def _compare(
         console.print(f"{name} is closer by more than two standard deviations: {contest.count(verdict)}")
     console.print(f"not decided: {contest.count('undecided')}")
     console.print(f"wrote {write_contest(contest, output)}")
+
+
+def _only_reconstructed(full: list[Path], fast: list[Path], folder: Path, detector: str, seed: int) -> None:
+    from ddcalogen.geometry import load_snapshot
+    from ddcalogen.validation import report
+    from ddcalogen.validation.reconstructed import compare_reconstructed
+
+    with progress_bar() as bar:
+        task = bar.add_task("starting", total=None)
+        sections, numbers = compare_reconstructed(
+            full, fast, folder, load_snapshot(detector), seed=seed,
+            progress=lambda step: bar.update(task, description=step, advance=1),
+        )  # fmt: skip
+    names = [", ".join(path.name for path in files) for files in (full, fast)]
+    lead = html.escape(f"Full simulation: {names[0]}. Fast simulation: {names[1]}.")
+    page = folder / "report.html"
+    report.write_html("Full and fast simulation after reconstruction", lead, sections, page)
+    report.write_json(numbers, folder / "validation.json")
+    console.print(f"wrote {page}")

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
+from typing import Literal
 
 import awkward as ak
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from ddcalogen.errors import InputError
 
-__all__ = ["Reconstructed", "read_clusters", "read_particles"]
+__all__ = ["Reconstructed", "find_collections", "read_clusters", "read_particles"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,13 @@ class Reconstructed:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @staticmethod
+    def join(parts: Sequence[Reconstructed]) -> Reconstructed:
+        """Put the events of several files behind each other."""
+        counts = np.concatenate([np.diff(p.offsets) for p in parts])
+        columns = [np.concatenate([getattr(p, name) for p in parts]) for name in ("energy_gev", "vector", "pdg")]
+        return Reconstructed(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), *columns)
+
     @property
     def direction(self) -> NDArray[np.float64]:
         """Unit vectors along `vector`, float64 [M, 3]."""
@@ -46,6 +55,27 @@ class Reconstructed:
         largest = np.zeros(len(self))
         np.maximum.at(largest, event, self.energy_gev)
         return largest, number.astype(np.int64)
+
+
+def find_collections(path: str | os.PathLike[str]) -> dict[Literal["particles", "clusters"], list[str]]:
+    """Return the names of the collections of edm4hep::ReconstructedParticle and edm4hep::Cluster of a file.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    try:
+        with uproot.open(os.fspath(path)) as file:
+            keys = {key.split("/")[-1] for key in file["events"].keys(recursive=True)}
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError("the events cannot be read", found=f"{os.fspath(path)}: {error}") from error
+    names = sorted(key.removesuffix(".energy") for key in keys if key.endswith(".energy"))
+    return {
+        "particles": [n for n in names if {f"{n}.PDG", f"{n}.momentum.x"} <= keys],
+        # calorimeter hits have energy and position, too
+        "clusters": [n for n in names if f"{n}.position.x" in keys and f"{n}.cellID" not in keys],
+    }
 
 
 def _read(path: str | os.PathLike[str], collection: str, vector: str, with_pdg: bool) -> Reconstructed:

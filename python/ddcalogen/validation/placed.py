@@ -27,7 +27,6 @@ from ddcalogen.engine import Showers as CellShowers
 from ddcalogen.errors import InputError
 from ddcalogen.geometry import Geometry
 from ddcalogen.reco import find_photons
-from ddcalogen.simulate import collections_of
 from ddcalogen.sources import transport
 from ddcalogen.training.data import Showers
 from ddcalogen.validation import plots, report
@@ -43,6 +42,8 @@ __all__ = [
     "calibrate",
     "cells_of_showers",
     "compare_placed",
+    "event_cells",
+    "filled_collections",
     "incident_from_origin",
     "mean_of",
     "read_full_simulation",
@@ -84,7 +85,7 @@ class EventCells:
         return np.diff(self.offsets)
 
 
-def _event_cells(
+def event_cells(
     geometry: Geometry,
     event: NDArray[Any],
     cell_id: NDArray[np.uint64],
@@ -128,7 +129,19 @@ def cells_of_showers(
     event int64 [N] names the event of each shower; hcal_layer: number of the first HCAL layer, behind those of an ECAL.
     """
     row = np.repeat(event, showers.cells_per_shower)
-    return _event_cells(geometry, row, showers.cell_id, showers.energy_gev, events, hcal_layer)
+    return event_cells(geometry, row, showers.cell_id, showers.energy_gev, events, hcal_layer)
+
+
+def filled_collections(geometry: Geometry, calorimeter: str) -> list[str]:
+    """Names of the hit collections of a calorimeter's technologies; others of the same readouts are left out."""
+    present = {d.name: d for d in geometry.surfaces.detectors}
+    return [
+        collection.name
+        for group in find_calorimeter(geometry.name, calorimeter, present).groups
+        for member in group
+        for collection in present[member.detector].hit_collections
+        if not member.technologies or collection.technology in member.technologies
+    ]
 
 
 def read_full_simulation(
@@ -146,7 +159,7 @@ def read_full_simulation(
     InputError
         The file cannot be read, or has none of the collections.
     """
-    wanted = collections_of(geometry, [calorimeter])
+    wanted = filled_collections(geometry, calorimeter)
     try:
         with h5py.File(path) as file:
             pdg, momentum = file["pdg"][:].astype(np.int32), file["momentum_gev"][:].astype(np.float64)
@@ -176,7 +189,7 @@ def read_full_simulation(
             found=f"{int((~known).sum())} of {len(known)} cells unknown to {geometry.name}",
             remedy="Choose the detector that the file was made with.",
         )
-    return pdg, momentum, _event_cells(geometry, event, cell, energy, len(pdg))
+    return pdg, momentum, event_cells(geometry, event, cell, energy, len(pdg))
 
 
 def incident_from_origin(
@@ -492,7 +505,7 @@ def _after_placement(
     pictures = []
     if len(bins) > 1:
         lines = [("reference", "Geant4", plots.GEANT4), ("model", "model", plots.MODEL)]
-        picture = plots.plot_response(bins, "energy", lines, section="")
+        picture = plots.plot_response(bins, "energy", lines, section="", calibrated=True)
         pictures.append(dataclasses.replace(
             picture, name="clustered_energy",
             caption="Clusters in the barrel: linearity and resolution (mean and rms of the narrowest 90 %).",

@@ -194,7 +194,7 @@ def compare_placed_hadrons(
             bins = _bins(particles, placed, readout, factors)
             lines = [("reference", "Geant4", plots.GEANT4), ("model", "model", plots.MODEL)]
             if len(bins) > 1:
-                picture = plots.plot_response(bins, "energy", lines, section="")
+                picture = plots.plot_response(bins, "energy", lines, section="", calibrated=readout.combined)
                 pictures.append(dataclasses.replace(picture, name="placed_response", caption=picture.caption.replace(
                     "visible energy", "energy in the cells of the barrel")))  # fmt: skip
             numbers["response_by_energy"] = bins

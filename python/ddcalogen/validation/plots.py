@@ -24,6 +24,7 @@ from ddcalogen.validation.study import Bin
 __all__ = [
     "Picture",
     "check_plotting",
+    "fractions",
     "histogram_panels",
     "plot_position_curves",
     "plot_regions",
@@ -32,6 +33,7 @@ __all__ = [
     "plot_spectra",
     "save",
     "scalar_label",
+    "shared_edges",
     "style",
 ]
 
@@ -227,7 +229,7 @@ def _ratio(
     axis.set_ylim(1 - reach, 1 + reach)
 
 
-def _counts(values: Doubles, edges: Doubles) -> tuple[Doubles, Doubles]:
+def fractions(values: Doubles, edges: Doubles) -> tuple[Doubles, Doubles]:
     """Fraction of showers per bin and its Poisson error; values beyond the range go to the outermost bins."""
     n = np.histogram(np.clip(values, edges[0], np.nextafter(edges[-1], -math.inf)), edges)[0].astype(float)
     size = max(len(values), 1)
@@ -240,7 +242,8 @@ def _per_shower(table: NDArray[Any]) -> tuple[Doubles, Doubles]:
     return rows.mean(axis=0), rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
 
 
-def _edges(a: Doubles, b: Doubles, bins: int, whole: bool) -> Doubles:
+def shared_edges(a: Doubles, b: Doubles, bins: int, whole: bool) -> Doubles:
+    """Edges of about `bins` bins over the central 99.4 % of two samples; `whole`: values are whole numbers."""
     low = min(np.quantile(a, 0.003), np.quantile(b, 0.003))
     high = max(np.quantile(a, 0.997), np.quantile(b, 0.997))
     if whole:
@@ -261,7 +264,7 @@ def plot_samples(reference: Sample, model: Sample, model_name: str) -> Iterator[
             continue
         label, scale = scalar_label(ref, name)
         a, b = scale * ref.scalars[name], scale * mod.scalars[name]
-        edges = _edges(a, b, min(30, max(12, len(ref) // 15)), name == "start_layer")
+        edges = shared_edges(a, b, min(30, max(12, len(ref) // 15)), name == "start_layer")
         title = ref.readout.scalars[name][0]
         yield Picture(
             name,
@@ -269,8 +272,8 @@ def plot_samples(reference: Sample, model: Sample, model_name: str) -> Iterator[
             "Showers",
             histogram_panels(
                 edges,
-                _counts(a, edges),
-                _counts(b, edges),
+                fractions(a, edges),
+                fractions(b, edges),
                 x_label=label,
                 y_label="fraction of showers",
                 whole=name in ("start_layer", "hits"),
@@ -366,15 +369,15 @@ def _windows(ref: Observables, mod: Observables, model_name: str) -> Iterator[Pi
         for name in ("response", "hits"):
             title, scale = scalar_label(ref, name)
             first, second = scale * a.scalars[name], scale * b.scalars[name]
-            edges = _edges(first, second, 15, False)
+            edges = shared_edges(first, second, 15, False)
             yield Picture(
                 f"{name}_{centre}gev",
                 f"{ref.readout.scalars[name][0].capitalize()}, {low} to {high} GeV ({len(a)} and {len(b)} showers).",
                 "At fixed energies",
                 histogram_panels(
                     edges,
-                    _counts(first, edges),
-                    _counts(second, edges),
+                    fractions(first, edges),
+                    fractions(second, edges),
                     x_label=title,
                     y_label="fraction of showers",
                     title=f"{low}–{high} GeV",
@@ -405,8 +408,18 @@ def _windows(ref: Observables, mod: Observables, model_name: str) -> Iterator[Pi
         )  # fmt: skip
 
 
-def plot_response(bins: Sequence[Bin], along: str, samples: Sequence[tuple[str, str, str]], *, section: str) -> Picture:
-    """Linearity and width of the response in bins of energy or angle; `samples` are (key, label, colour)."""
+def plot_response(
+    bins: Sequence[Bin],
+    along: str,
+    samples: Sequence[tuple[str, str, str]],
+    *,
+    section: str,
+    calibrated: bool = False,
+) -> Picture:
+    """Linearity and width of the response in bins of energy or angle; `samples` are (key, label, colour).
+
+    The first sample is what the ratios refer to; `calibrated`: energies are on the scale of the incident ones.
+    """
     import matplotlib.pyplot as plt
 
     with style():
@@ -414,10 +427,9 @@ def plot_response(bins: Sequence[Bin], along: str, samples: Sequence[tuple[str, 
             2, 2, figsize=(9.5, 5.0), sharex=True, layout="constrained", gridspec_kw={"height_ratios": (2, 1)}
         )
         x = np.array([(b.low + b.high) / 2 for b in bins])
-        half = np.array([(b.high - b.low) / 2 for b in bins])
-        for column, (field, label, scale) in enumerate(
-            (("mu90", "μ90 / E (MeV / GeV)", 1e3), ("resolution", "σ90 / μ90 (%)", 1e2))
-        ):
+        half = np.maximum([(b.high - b.low) / 2 for b in bins], 0.05 * np.ptp(x))
+        mu = ("mu90", "μ90 / E", 1.0) if calibrated else ("mu90", "μ90 / E (MeV / GeV)", 1e3)
+        for column, (field, label, scale) in enumerate((mu, ("resolution", "σ90 / μ90 (%)", 1e2))):
             base = np.array([getattr(b, field)["reference"].value for b in bins])
             top, below = axes[0, column], axes[1, column]
             for number, ((key, name, colour), marker) in enumerate(zip(samples, "so^D", strict=False)):
@@ -431,7 +443,7 @@ def plot_response(bins: Sequence[Bin], along: str, samples: Sequence[tuple[str, 
             top.set(ylabel=label)
             below.set(
                 xlabel="energy (GeV)" if along == "energy" else "angle to the layer normal (°)",
-                ylabel="ratio to Geant4",
+                ylabel=f"ratio to {samples[0][1]}",
             )
             top.margins(y=0.25)
             below.margins(y=0.2)

@@ -316,6 +316,7 @@ def write_report(
     card = result.generator.card
     for picture in plots.plot_samples(result.reference, result.samples["model"], "model"):
         add(picture)
+    combined = result.reference.observables.readout.combined
     lines = [
         ("reference", "Geant4", plots.GEANT4),
         ("geant4", "Geant4 again", plots.AGAIN),
@@ -324,7 +325,7 @@ def write_report(
     ]
     for along, bins in (("energy", result.by_energy), ("angle", result.by_angle)):
         if len(bins) > 1:
-            add(plots.plot_response(bins, along, lines, section="Linearity and resolution"))
+            add(plots.plot_response(bins, along, lines, section="Linearity and resolution", calibrated=combined))
     columns = [("model", "model"), ("geant4", "Geant4 again"), *CONTROL_NAMES.items()]
     if result.reference.observables.readout.hadronic:
         section = sections.setdefault("Hadron showers", report.Section("Hadron showers"))

@@ -525,6 +525,13 @@ def _after_placement(
         seed = int(rng.integers(1 << 31))
         for key, sample in (("Geant4", geant4), ("model", model)):
             pairs[key] = _two_photons(generator, sample.select(strong), factors, np.random.default_rng(seed))
+        section.tables.append(
+            report.table(
+                ["distance of two photons (mm)", *(f"photons found, {who}" for who in pairs)],
+                [[f"{d:.0f}", *(str(points[k][1]) for points in pairs.values())]
+                 for k, (d, _) in enumerate(pairs["Geant4"])],
+            )
+        )  # fmt: skip
         picture = _pair_picture(pairs, len(strong) // 2)
         section.pictures.append((plots.save(picture, folder / "plots"), picture.caption))
     return section, {"clusters": numbers, "photon_pairs": pairs}

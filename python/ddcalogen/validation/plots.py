@@ -39,8 +39,8 @@ __all__ = [
 
 Doubles = NDArray[np.float64]
 
-GEANT4, MODEL, AGAIN, SHIFTED, OTHER = "#7f7f7f", "#d55e00", "#0072b2", "#cc79a7", "#009e73"
-"""Grey, vermilion, blue, reddish purple and bluish green of Okabe and Ito: told apart with any colour vision."""
+GEANT4, MODEL, AGAIN, SHIFTED, OTHER = "#4d4d4d", "#d55e00", "#0072b2", "#cc79a7", "#009e73"
+"""Dark grey, and vermilion, blue, reddish purple and bluish green of Okabe and Ito: told apart by any eye."""
 _METHODS = {"truth": ("0.2", "s"), "nearest": (MODEL, "v"), "random": (OTHER, "o"), "overlap": (AGAIN, "^")}
 _SCALAR_PLOTS = (
     "response", "hits", "cog_layer", "start_layer", "cog_along_mm", "cog_across_mm", "rms_along_mm", "rms_across_mm",

@@ -47,7 +47,7 @@ display: block; } figure.wide img { max-width: 1110px; } figcaption { font-size:
   min-width: 7em; max-width: 38vw; white-space: normal; } th:first-child { background: #f4f4f4; } }
 @media print { @page { margin: 14mm 12mm; } body { font-size: 10pt; } main { max-width: none; padding: 0; }
   nav { display: none; } h2, h3 { break-after: avoid; } figure, tr { break-inside: avoid; } thead { display:
-  table-header-group; } table { font-size: 8pt; } th, td { padding: 2px 6px 2px 3px; } td.n { white-space: normal; }
+  table-header-group; } table { font-size: 7.5pt; } th, td { padding: 2px 5px 2px 2px; }
   .scroll { overflow: visible; } .figures { grid-template-columns: 1fr 1fr; gap: 4mm 6mm; } figcaption, p.lead {
   max-width: none; } td { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """

@@ -188,6 +188,7 @@ def write_display(event: Event, geometry: Geometry | None, path: Path, source: s
     title = f"{source + ', ' if source else ''}event {event.event_number}"
     template = (resources.files("ddcalogen") / _TEMPLATE).read_text(encoding="utf-8")
     data = json.dumps(scene, separators=(",", ":")).replace("</", "<\\/")
-    page = template.replace("@TITLE@", html.escape(title)).replace("@SCENE@", data)
+    heading = html.escape(title).replace("_", "_<wbr>")  # long file names break after their underscores
+    page = template.replace("@TITLE@", html.escape(title)).replace("@HEADING@", heading).replace("@SCENE@", data)
     with replace_when_complete(path) as partial:
         partial.write_text(page, encoding="utf-8")

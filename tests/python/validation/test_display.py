@@ -78,7 +78,7 @@ def test_page_is_whole_and_needs_nothing_else(ild: Geometry, tmp_path: Path) -> 
     page = tmp_path / "event.html"
     write_display(event_at(ild, [barrel_point(ild)]), ild, page, "a </script> file")
     text = page.read_text()
-    assert not re.search(r"(src|href)=|https?://|@import|@TITLE@|@SCENE@", text)
+    assert not re.search(r"(src|href)=|https?://|@import|@[A-Z]+@", text)
     assert "a </script> file" not in text
     data: dict[str, Any] = json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
     assert data["cells"] == 1

@@ -326,11 +326,12 @@ def through_grid(
 def merge_as(showers: Showers, like: Showers) -> Showers:
     """Move points onto the grid on which other showers were merged, so that both are summed into cells alike.
 
-    Only for grids that are the same in all layers; where there is none, the showers stay as they are.
+    Where there is none, the showers stay as they are.
     """
-    pitch = float(like.pitch_mm)
-    if not pitch:
+    if not like.on_grid:
         return showers
+    pitches = np.asarray(like.pitch_mm, np.float64)
+    pitch = pitches[showers.layer] if pitches.ndim else pitches
     cos, sin = math.cos(like.grid_rotation_rad), math.sin(like.grid_rotation_rad)
     u = np.round((showers.x_mm * cos + showers.y_mm * sin) / pitch) * pitch
     v = np.round((showers.y_mm * cos - showers.x_mm * sin) / pitch) * pitch
@@ -338,7 +339,7 @@ def merge_as(showers: Showers, like: Showers) -> Showers:
         showers,
         x_mm=(u * cos - v * sin).astype(np.float32),
         y_mm=(u * sin + v * cos).astype(np.float32),
-        pitch_mm=pitch,
+        pitch_mm=like.pitch_mm,
         grid_rotation_rad=like.grid_rotation_rad,
     )
 

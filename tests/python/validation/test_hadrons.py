@@ -16,7 +16,7 @@ from ddcalogen.training.stacks import find_stack
 from ddcalogen.validation.hadrons import hadron_figures, hadron_pictures, start_length
 from ddcalogen.validation.metrics import calibration_factors
 from ddcalogen.validation.observables import Readout, measure, readout_cells, readout_of
-from ddcalogen.validation.samples import Sample, distort, make_sample
+from ddcalogen.validation.samples import Sample, distort, make_sample, merge_as
 
 BOTH = readout_of(find_stack("ECAL+HCAL").calorimeter())
 
@@ -181,3 +181,15 @@ def test_hcal_alone_starts_where_two_layers_in_a_row_light_up() -> None:
     start = o.scalars["start_layer"].astype(int)
     for i in np.flatnonzero(start < 47):
         assert (o.layer_gev[i, start[i] : start[i] + 2] > 2.5e-3).all()
+
+
+def test_points_move_onto_the_grid_of_their_layer() -> None:
+    showers = toy_hadrons(5)
+    pitch = BOTH.of_layers([1.0177, 10.0])
+    like = dataclasses.replace(showers, pitch_mm=pitch, grid_rotation_rad=0.4)
+    moved = merge_as(showers, like)
+    u = moved.x_mm * np.cos(0.4) + moved.y_mm * np.sin(0.4)
+    assert np.allclose(u / pitch[moved.layer], np.round(u / pitch[moved.layer]), atol=1e-3)
+    away = np.hypot(moved.x_mm - showers.x_mm, moved.y_mm - showers.y_mm)
+    assert (away <= 0.71 * pitch[moved.layer] + 1e-3).all()
+    assert merge_as(showers, showers) is showers

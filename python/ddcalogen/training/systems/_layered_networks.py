@@ -17,18 +17,31 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ddcalogen.card import Domain, NoiseInput
+from ddcalogen.card import Domain, NoiseInput, SpotsOutput
 from ddcalogen.training.operators import PackedRows, cosine_and_sine, natural_log, pack_rows
 from ddcalogen.training.sampler import Sampler, capacity_limit, spots_output
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.systems._layered_spots import LATENTS, LEAST_MEV, RADIUS_OFFSET_MM, RING_EDGES_MM, RINGS
 
-__all__ = ["Incident", "LayeredNetworks", "LayeredSampler", "Mixture", "QuantileTables", "place_of_level"]
+__all__ = [
+    "Columns",
+    "Incident",
+    "LayeredNetworks",
+    "LayeredSampler",
+    "Mixture",
+    "QuantileTables",
+    "Scales",
+    "ShowerSampler",
+    "place_of_level",
+    "scales_of",
+]
 
 THIN_LAYERS = 20
 """Layers behind 2.1 mm of tungsten each; the others have 4.2 mm."""
-MEV_PER_GEV = 23.5
-"""Visible energy is learned relative to this, MeV per GeV of incident energy."""
+LARGEST_PAD_MM = 15.0
+"""Layers of larger cells are tiles between steel."""
+TILE_RING_EDGES_MM = (15.0, 30.0, 55.0, 100.0, 180.0, 400.0)
+"""Edges of the rings in the HCAL, see RING_EDGES_MM."""
 MEV_UNIT = 0.1
 """Layer energies are learned as ln(1 + E / this)."""
 RADIUS_NODES, ENERGY_NODES, ENERGY_BANDS, TURN_NODES, TURN_BANDS = 20, 16, 8, 8, 4
@@ -38,6 +51,8 @@ SPECTRUM_NODES, SPECTRUM_RANGE = 1024, (-8.0, 14.0)
 LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4
 """Levels of the first nodes; those of the last are their complements."""
 GOLDEN = 0.6180339887498949
+CONTEXT_FEATURES = 16 + RINGS - 1
+"""Features of a layer from which its spots are placed."""
 
 
 def _depth_x0(layers: int) -> list[float]:
@@ -50,7 +65,60 @@ def _depth_x0(layers: int) -> list[float]:
     return depth
 
 
-class _Columns(nn.Module):
+@dataclasses.dataclass(frozen=True)
+class Scales:
+    """What differs between calorimeters: numbers that bring features to order one, and kinds of layers.
+
+    Attributes
+    ----------
+    mev_per_gev
+        Visible energy is learned relative to this, MeV per GeV of incident energy.
+    single_mev
+        Spots of less are taken for single particles.
+    ring_edges_mm
+        Edges of the rings around the shower axis.
+    depth
+        Material in front of each layer: radiation lengths (ECAL alone), or quarters of a nuclear interaction length.
+    second, kind
+        Whether a layer is the second of a pair; 0, 1 or -1 for thin and thick absorbers and another calorimeter.
+    early, late
+        Which layers are summed up as front and back.
+    """
+
+    mev_per_gev: float
+    single_mev: float
+    ring_edges_mm: tuple[float, ...]
+    depth: tuple[float, ...]
+    second: tuple[float, ...]
+    kind: tuple[float, ...]
+    early: tuple[float, ...]
+    late: tuple[float, ...]
+
+
+def scales_of(stack: Stack) -> Scales:
+    """Return the scales of a stack: tungsten layers with pads, steel layers with tiles, or both in a row."""
+    silicon = [cell < LARGEST_PAD_MM for cell in stack.cell_mm]
+    pads, tiles = sum(silicon), len(silicon) - sum(silicon)
+    second, thick = [float(n % 2) for n in range(pads)], [float(n >= THIN_LAYERS) for n in range(pads)]
+    if not tiles:
+        depth = _depth_x0(pads)
+        return Scales(
+            *(23.5, 0.5, RING_EDGES_MM, tuple(depth), tuple(second), tuple(thick)),
+            *(tuple(float(n < 8) for n in range(pads)), tuple(thick)),
+        )
+    # nuclear interaction lengths: tungsten 99.5 mm; 20 mm of steel and a scintillator 0.125
+    front = [4.0 * (x * 3.504 / 99.5) for x in _depth_x0(pads)]
+    depth = front + [(front[-1] if front else 0.0) + 0.5 * (n + 1) for n in range(tiles)]
+    flat = [0.0] * tiles
+    early = [1.0] * pads + flat if pads else [float(n < 8) for n in range(tiles)]
+    late = [0.0] * pads + [float(n >= THIN_LAYERS) for n in range(tiles)]
+    return Scales(
+        *(20.0, 1.5, TILE_RING_EDGES_MM, tuple(depth), tuple(second + flat)),
+        *(tuple(thick + [-1.0 if pads else 0.0] * tiles), tuple(early), tuple(late)),
+    )
+
+
+class Columns(nn.Module):
     """Fully connected network on columns, [B, F, M] -> [B, O, M]; x sigmoid(x) between its layers."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -92,7 +160,7 @@ class Mixture(nn.Module):
         super().__init__()
         k = self.components = components
         self.least_sigma = least_sigma
-        self.network = _Columns([features, *hidden, 3 * k])
+        self.network = Columns([features, *hidden, 3 * k])
         with torch.no_grad():
             self.network.biases[-1][k : 2 * k, 0] = torch.linspace(-0.7, 0.7, k)
             self.network.biases[-1][2 * k :, 0] = -0.3
@@ -198,26 +266,26 @@ class LayeredNetworks(nn.Module):
     response_range: Tensor
     count_correction: Tensor
 
-    def __init__(self, stack: Stack, *, layer_hidden: Sequence[int], table_hidden: Sequence[int]) -> None:
+    def __init__(self, stack: Stack, *, layer_hidden: Sequence[int], table_hidden: Sequence[int] | None) -> None:
         super().__init__()
-        self.layers = stack.layers
+        self.layers, self.scales = stack.layers, scales_of(stack)
         self.response = Mixture(4, (24, 24), 3, 0.05)
         self.layer = Mixture(17, layer_hidden, 4, 0.004)
         self.number = Mixture(10, (24,), 2, 0.03)
         self.count = Mixture(11, (32,), 2, 0.01)
         self.latent = nn.ModuleList([Mixture(15 + k, (32, 24), 3, 0.03) for k in range(LATENTS)])
         self.tables_of = QuantileTables()
-        bands = RADIUS_NODES + 1 + ENERGY_BANDS * (ENERGY_NODES + 1) + TURN_BANDS * TURN_NODES
-        self.context = _Columns([16 + RINGS - 1, *table_hidden, bands])
-        layer = torch.arange(self.layers)
+        if table_hidden is not None:
+            bands = RADIUS_NODES + 1 + ENERGY_BANDS * (ENERGY_NODES + 1) + TURN_BANDS * TURN_NODES
+            self.context = Columns([CONTEXT_FEATURES, *table_hidden, bands])
         fixed = {
-            "depth_x0": torch.tensor(_depth_x0(self.layers)),
-            "second": (layer % 2).to(torch.float32),
-            "thick": (layer >= THIN_LAYERS).to(torch.float32),
-            "index": layer.to(torch.float32),
+            "depth_x0": torch.tensor(self.scales.depth),
+            "second": torch.tensor(self.scales.second),
+            "thick": torch.tensor(self.scales.kind),
+            "index": torch.arange(self.layers).to(torch.float32),
             "all_layers": torch.ones(self.layers, 1),
-            "late": (layer >= THIN_LAYERS).to(torch.float32)[:, None],
-            "early": (layer < 8).to(torch.float32)[:, None],
+            "late": torch.tensor(self.scales.late)[:, None],
+            "early": torch.tensor(self.scales.early)[:, None],
         }
         for name, value in fixed.items():
             self.register_buffer(name, value, persistent=False)
@@ -269,7 +337,7 @@ class LayeredNetworks(nn.Module):
 
     def excess(self, p: Incident, total: Tensor) -> Tensor:
         """Visible energy (MeV) relative to the usual, [B, 1]."""
-        return 5.0 * natural_log(total / (MEV_PER_GEV * p.energy))
+        return 5.0 * natural_log(total / (self.scales.mev_per_gev * p.energy))
 
     def layer_features(self, p: Incident, total: Tensor) -> Tensor:
         """Features of a layer that do not depend on the layers before it, [B, 10, layers]."""
@@ -389,27 +457,42 @@ class LayeredNetworks(nn.Module):
         return torch.cat([radius, energy.reshape(batch, size, columns), turn.reshape(batch, -1, columns)], 1)
 
 
-class LayeredSampler(Sampler):
-    """Incident particle to packed spots."""
+class ShowerSampler(Sampler):
+    """Incident particle to what characterises a shower (stage A), and what brings spots to it.
+
+    The first two noise inputs are ``u_shower`` and ``z_shower``.
+
+    Parameters
+    ----------
+    noise
+        Further noise inputs, of the spots.
+    """
 
     depth_mm: Tensor
     ring_of_mm: Tensor
 
-    def __init__(self, networks: LayeredNetworks, stack: Stack, domain: Domain) -> None:
+    def __init__(
+        self,
+        networks: LayeredNetworks,
+        stack: Stack,
+        domain: Domain,
+        *,
+        noise: tuple[NoiseInput, ...],
+        output: SpotsOutput,
+    ) -> None:
         draws = 2 + 2 * stack.layers + LATENTS
         super().__init__(
             inputs=("energy", "direction", "pdg"),
             noise=(
                 NoiseInput(name="u_shower", distribution="uniform", shape=(draws,)),
                 NoiseInput(name="z_shower", distribution="normal", shape=(draws,)),
-                NoiseInput(name="u_layer", distribution="uniform", shape=(stack.layers,)),
-                NoiseInput(name="u_spot", distribution="uniform", shape=("spots", 2)),
+                *noise,
             ),
-            output=spots_output(base=300.0, per_gev=48.0, maximum=8192),
+            output=output,
         )
         self.networks, self.energy_gev = networks, domain.energy_gev
-        far = int(RING_EDGES_MM[-1])
-        ring = torch.arange(far + 1)[:, None] >= torch.tensor(RING_EDGES_MM)
+        edges = networks.scales.ring_edges_mm
+        ring = torch.arange(int(edges[-1]) + 1)[:, None] >= torch.tensor(edges)
         self.register_buffer("depth_mm", torch.tensor(stack.layer_depth_mm), persistent=False)
         self.register_buffer("ring_of_mm", ring.sum(1), persistent=False)
 
@@ -452,7 +535,7 @@ class LayeredSampler(Sampler):
         response = net.response.draw(net.response_features(p), *noise())[:, 0]
         # never beyond what was seen in training
         response = torch.minimum(torch.maximum(response, net.response_range[0]), net.response_range[1])
-        total = MEV_PER_GEV * p.energy * torch.exp(0.1 * response * net.response_width(p.energy))
+        total = net.scales.mev_per_gev * p.energy * torch.exp(0.1 * response * net.response_width(p.energy))
         energy = self._layer_energies(p, total, *noise(layers))
         summary, mean = net.summary(p, energy, total)
         number = net.number.draw(summary, *noise())[:, 0]
@@ -467,6 +550,83 @@ class LayeredSampler(Sampler):
         for latent in net.latents:
             features = torch.cat([features, latent.draw(features, *noise())], 1)
         return total, energy, count, features[:, drawn:, 0], mean
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        """Energy of spots in MeV from the logit of their share of all spots."""
+        low, high = SPECTRUM_RANGE
+        x = torch.clamp((x - low) * (SPECTRUM_NODES / (high - low)), 0.0, SPECTRUM_NODES - 0.001)
+        cell = torch.floor(x)
+        at, nodes = cell.to(torch.int64), torch.exp(self.networks.log_mev)
+        below = torch.gather(nodes, 0, at)
+        return below + (x - cell) * (torch.gather(nodes, 0, at + 1) - below)
+
+    @staticmethod
+    def _summed(number: int, index: Tensor, values: Tensor) -> Tensor:
+        return torch.zeros(number).scatter_add(0, index, values)
+
+    def _adjust(self, mev: Tensor, index: Tensor, target: Tensor) -> Tensor:
+        """Bring the sums over an index near their targets; spots of several particles give way, single ones hardly."""
+        weight, sums = mev * mev / (mev + self.networks.scales.single_mev), self._summed(target.shape[0], index, mev)
+        slack = torch.clamp(self._summed(target.shape[0], index, weight), min=1e-9)
+        return mev + weight * torch.gather(torch.clamp((target - sums) / slack, -0.9, 3.0), 0, index)
+
+    def _to_sums(
+        self,
+        packed: PackedRows,
+        mev: Tensor,
+        along: Tensor,
+        across: Tensor,
+        layer_mev: Tensor,
+        latents: Tensor,
+        total: Tensor,
+    ) -> Tensor:
+        """Bring the energies of layers (exactly) and rings (nearly) to what stage A has drawn."""
+        target = layer_mev.reshape(-1)
+
+        def to_layers(mev: Tensor) -> Tensor:
+            mev = self._adjust(mev, packed.slot, target)
+            sums = torch.clamp(self._summed(target.shape[0], packed.slot, mev), min=1e-9)
+            return mev * torch.gather(target / sums, 0, packed.slot)
+
+        mev = to_layers(mev)
+        far = torch.floor(torch.sqrt(along * along + across * across))
+        far = torch.clamp(far, max=self.networks.scales.ring_edges_mm[-1])
+        ring = packed.row * RINGS + torch.gather(self.ring_of_mm, 0, far.to(torch.int64))
+        rest, rings = torch.ones_like(total), []
+        for k in range(RINGS - 1):
+            share = torch.sigmoid(latents[:, k : k + 1])
+            rings.append(rest * share)
+            rest = rest * (1.0 - share)
+        mev = self._adjust(mev, ring, (torch.cat([*rings, rest], 1) * total).reshape(-1))
+        return to_layers(mev)
+
+    def _lean(
+        self, packed: PackedRows, mev: Tensor, along: Tensor, across: Tensor, latents: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Shift spots in proportion to their distance from the axis, so that the dipole is the one drawn."""
+        far, batch = torch.sqrt(along * along + across * across), latents.shape[0]
+        weight = self._summed(batch, packed.row, mev * far) + 1e-9
+        moved = []
+        for k, value in ((-2, along), (-1, across)):
+            lack = latents[:, k] - self._summed(batch, packed.row, mev * value) / weight
+            moved.append(value + torch.gather(torch.clamp(lack, -0.8, 0.8), 0, packed.row) * far)
+        return moved[0], moved[1]
+
+
+class LayeredSampler(ShowerSampler):
+    """Incident particle to packed spots."""
+
+    def __init__(self, networks: LayeredNetworks, stack: Stack, domain: Domain) -> None:
+        super().__init__(
+            networks,
+            stack,
+            domain,
+            noise=(
+                NoiseInput(name="u_layer", distribution="uniform", shape=(stack.layers,)),
+                NoiseInput(name="u_spot", distribution="uniform", shape=("spots", 2)),
+            ),
+            output=spots_output(base=300.0, per_gev=48.0, maximum=8192),
+        )
 
     # ------------------------------------------------------------------------------------------------- stage B
 
@@ -528,63 +688,3 @@ class LayeredSampler(Sampler):
         along_x, along_y = of_slot(p.along_x), of_slot(p.along_y)
         x, y = along * along_x - across * along_y, along * along_y + across * along_x
         return torch.stack([x, y, of_slot(net.index[None]), mev * 1e-3], 0).transpose(0, 1), packed.counts
-
-    def _spectrum(self, x: Tensor) -> Tensor:
-        """Energy of spots in MeV from the logit of their share of all spots."""
-        low, high = SPECTRUM_RANGE
-        x = torch.clamp((x - low) * (SPECTRUM_NODES / (high - low)), 0.0, SPECTRUM_NODES - 0.001)
-        cell = torch.floor(x)
-        at, nodes = cell.to(torch.int64), torch.exp(self.networks.log_mev)
-        below = torch.gather(nodes, 0, at)
-        return below + (x - cell) * (torch.gather(nodes, 0, at + 1) - below)
-
-    @staticmethod
-    def _summed(number: int, index: Tensor, values: Tensor) -> Tensor:
-        return torch.zeros(number).scatter_add(0, index, values)
-
-    def _adjust(self, mev: Tensor, index: Tensor, target: Tensor) -> Tensor:
-        """Bring the sums over an index near their targets; spots of several particles give way, single ones hardly."""
-        weight, sums = mev * mev / (mev + 0.5), self._summed(target.shape[0], index, mev)
-        slack = torch.clamp(self._summed(target.shape[0], index, weight), min=1e-9)
-        return mev + weight * torch.gather(torch.clamp((target - sums) / slack, -0.9, 3.0), 0, index)
-
-    def _to_sums(
-        self,
-        packed: PackedRows,
-        mev: Tensor,
-        along: Tensor,
-        across: Tensor,
-        layer_mev: Tensor,
-        latents: Tensor,
-        total: Tensor,
-    ) -> Tensor:
-        """Bring the energies of layers (exactly) and rings (nearly) to what stage A has drawn."""
-        target = layer_mev.reshape(-1)
-
-        def to_layers(mev: Tensor) -> Tensor:
-            mev = self._adjust(mev, packed.slot, target)
-            sums = torch.clamp(self._summed(target.shape[0], packed.slot, mev), min=1e-9)
-            return mev * torch.gather(target / sums, 0, packed.slot)
-
-        mev = to_layers(mev)
-        far = torch.clamp(torch.floor(torch.sqrt(along * along + across * across)), max=RING_EDGES_MM[-1])
-        ring = packed.row * RINGS + torch.gather(self.ring_of_mm, 0, far.to(torch.int64))
-        rest, rings = torch.ones_like(total), []
-        for k in range(RINGS - 1):
-            share = torch.sigmoid(latents[:, k : k + 1])
-            rings.append(rest * share)
-            rest = rest * (1.0 - share)
-        mev = self._adjust(mev, ring, (torch.cat([*rings, rest], 1) * total).reshape(-1))
-        return to_layers(mev)
-
-    def _lean(
-        self, packed: PackedRows, mev: Tensor, along: Tensor, across: Tensor, latents: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Shift spots in proportion to their distance from the axis, so that the dipole is the one drawn."""
-        far, batch = torch.sqrt(along * along + across * across), latents.shape[0]
-        weight = self._summed(batch, packed.row, mev * far) + 1e-9
-        moved = []
-        for k, value in ((-2, along), (-1, across)):
-            lack = latents[:, k] - self._summed(batch, packed.row, mev * value) / weight
-            moved.append(value + torch.gather(torch.clamp(lack, -0.8, 0.8), 0, packed.row) * far)
-        return moved[0], moved[1]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,7 +16,16 @@ from ddcalogen.training.data import Showers
 from ddcalogen.training.representations import Batch, axis_drift_mm
 from ddcalogen.training.stacks import Stack
 
-__all__ = ["LATENTS", "RADIUS_OFFSET_MM", "RINGS", "RING_EDGES_MM", "SpotSummaries", "Spots", "merge_deposits"]
+__all__ = [
+    "LATENTS",
+    "RADIUS_OFFSET_MM",
+    "RINGS",
+    "RING_EDGES_MM",
+    "SpotSummaries",
+    "Spots",
+    "merge_deposits",
+    "shape_latents",
+]
 
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -29,7 +39,7 @@ RADIUS_OFFSET_MM = 1.5
 """Radii are learned as ln(r + this)."""
 LEAST_MEV = 1e-3
 """Spots of less energy are taken as this."""
-_SUBCELLS = 5
+_SUBCELLS, _LEAST_SUBCELLS = 5, 3
 _RING_FLOOR_MEV = 0.02
 
 
@@ -55,45 +65,55 @@ class Spots:
     mev: Doubles
 
 
-def merge_deposits(showers: Showers, stack: Stack, rng: np.random.Generator, *, below_mev: float) -> Spots:
+def merge_deposits(showers: Showers, stack: Stack, rng: np.random.Generator, *, below_mev: float | Doubles) -> Spots:
     """Merge small deposits into neighbours, so that a spot is about one particle or a part of the core.
 
-    Deposits lie on a grid of a fifth of a readout cell. One of less than `below_mev` joins the most energetic of its
-    eight neighbours in the layer, if that has more energy and lies in the same readout cell. Readout cells lie at a
-    random offset for each shower: spots that come of a particle at the border of two cells stay two, so that spots
-    placed one by one give the right spectrum of cell energies.
+    Deposits lie on a grid of a fifth of a readout cell (a third in the HCAL). One of less than `below_mev` joins the
+    most energetic of its eight neighbours in the layer, if that has more energy and lies in the same readout cell.
+    Readout cells lie at a random offset for each shower: spots that come of a particle at the border of two cells stay
+    two, so that spots placed one by one give the right spectrum of cell energies.
+
+    Parameters
+    ----------
+    below_mev
+        Of all layers, or float64 [layers].
 
     Raises
     ------
     InputError
-        The deposits lie on a grid that is coarser than a fifth of a cell.
+        The deposits lie on a grid that is coarser than a third of a cell.
     """
-    pitch = float(np.max(showers.pitch_mm))
     x, y = showers.x_mm.astype(np.float64), showers.y_mm.astype(np.float64)
     row, layer = showers.shower_of_point, showers.layer.astype(np.int64)
-    if pitch > 1.01 * stack.cell_mm[0] / _SUBCELLS:
+    merged_on = np.broadcast_to(np.asarray(showers.pitch_mm, np.float64), stack.layers)
+    cell_mm = np.array(stack.cell_mm)
+    if np.any(merged_on > 1.01 * cell_mm / _LEAST_SUBCELLS):
         raise InputError(
             "the deposits lie on too coarse a grid for this system",
-            found=f"{pitch:.4g} mm",
-            expected=f"at most {stack.cell_mm[0] / _SUBCELLS:.4g} mm",
+            found=f"{merged_on.max():.4g} mm",
+            expected=f"at most {cell_mm[int(merged_on.argmax())] / _LEAST_SUBCELLS:.4g} mm",
         )
-    if pitch:  # centres of merging cells lie on multiples of the pitch
+    subcells = np.where(merged_on > 0, np.round(cell_mm / np.where(merged_on > 0, merged_on, 1.0)), _SUBCELLS)
+    subcells = subcells.astype(np.int64)[layer]
+    if merged_on.any():  # centres of merging cells lie on multiples of the pitch
+        pitch = merged_on[layer]
         cos, sin = np.cos(showers.grid_rotation_rad), np.sin(showers.grid_rotation_rad)
         iu, iv = np.round((x * cos + y * sin) / pitch), np.round((y * cos - x * sin) / pitch)
     else:
-        pitch = stack.cell_mm[0] / _SUBCELLS
+        pitch = cell_mm[layer] / _SUBCELLS
         place = rng.uniform(0.0, 1.0, (len(showers), 2))
         iu, iv = np.floor(x / pitch + place[row, 0]), np.floor(y / pitch + place[row, 1])
     reach = 1 << 12
     u, v = (np.clip(i.astype(np.int64) + reach // 2, 1, reach - 2) for i in (iu, iv))
-    shift = rng.integers(0, _SUBCELLS, (len(showers), 2))
-    cell = (u + shift[row, 0]) // _SUBCELLS * reach + (v + shift[row, 1]) // _SUBCELLS
+    shift = rng.integers(0, 1 << 20, (len(showers), 2))[row]
+    cell = (u + shift[:, 0] % subcells) // subcells * reach + (v + shift[:, 1] % subcells) // subcells
     mev = showers.point_energy_gev.astype(np.float64) * 1e3
     key = ((row * stack.layers + layer) * reach + u) * reach + v
     order = np.argsort(key, kind="stable")
     key, cell, sorted_mev = key[order], cell[order], mev[order]
     target, best = np.arange(len(key)), sorted_mev.copy()
-    small = np.flatnonzero(sorted_mev < below_mev)
+    limit = np.broadcast_to(np.asarray(below_mev, np.float64), stack.layers)[layer[order]]
+    small = np.flatnonzero(sorted_mev < limit)
     here = key[small]
     for du in (-1, 0, 1):  # the three neighbours in a row of the grid follow one another in order of the key
         near = np.searchsorted(key, here + (du * reach - 1)) if du else np.maximum(small - 1, 0)
@@ -128,10 +148,12 @@ def merge_deposits(showers: Showers, stack: Stack, rng: np.random.Generator, *, 
     )
 
 
-def _latents(spots: Spots, showers: int, rng: np.random.Generator) -> Doubles:
+def shape_latents(
+    spots: Spots, showers: int, rng: np.random.Generator, edges_mm: Sequence[float] = RING_EDGES_MM
+) -> Doubles:
     """Logits of the energy in each ring as a share of what lies in it and outside; dipole: float64 [N, LATENTS]."""
     radius = np.hypot(spots.along_mm, spots.across_mm)
-    ring = np.searchsorted(np.array(RING_EDGES_MM), radius, side="right")
+    ring = np.searchsorted(np.array(edges_mm), radius, side="right")
     table = np.bincount(spots.shower * RINGS + ring, spots.mev, showers * RINGS).reshape(showers, RINGS)
     columns = []
     for k in range(RINGS - 1):
@@ -174,7 +196,7 @@ class SpotSummaries:
         batch: Batch = {
             "layer_mev": torch.from_numpy(energy.reshape(number, -1).astype(np.float32)),
             "layer_counts": torch.from_numpy(counts.reshape(number, -1).astype(np.float32)),
-            "latents": torch.from_numpy(_latents(spots, number, rng).astype(np.float32)),
+            "latents": torch.from_numpy(shape_latents(spots, number, rng).astype(np.float32)),
         }
         if not self.spots:
             return batch

@@ -1,26 +1,34 @@
 # SPDX-FileCopyrightText: 2026 the DDCaloGen authors
 # SPDX-License-Identifier: Apache-2.0
-"""Point cloud by a shower flow and a diffusion model, after CaloClouds II and 3 (2309.05704, 2511.01460).
+"""Point cloud by a shower model and a diffusion model, after CaloClouds II and 3 (2309.05704, 2511.01460).
 
-Geant4 steps are clustered on sub-cells (a fifth of a cell). Two stages:
+Geant4 steps are clustered on sub-cells (a fifth of a pad, a third of a tile) and small clusters join a neighbour. Two
+networks are trained, then the number of points is calibrated:
 
-- *flow*: a normalising flow (ShowerFlow) makes points and energy of each layer, both sums, centre of gravity, radius;
-- *diffusion*: a network denoises points (EDM, 2206.00364), conditioned on energy, angle, layer and the flow's numbers.
+- *showers*: visible energy, energy and points of each layer, energies in rings around the axis and dipole;
+- *points*: a network denoises points (EDM, 2206.00364), conditioned on the particle and what is known of layer and
+  shower.
 
-The exported sampler is unrolled: flow, Heun steps, calibration (energy of each layer and centre of gravity become what
-the flow says).
+The exported sampler is unrolled: shower, Heun steps, calibration (energies of layers and rings, and the dipole, become
+what the shower model says).
 
-Where it differs from the source: the layer of a point is given by the flow's counts from the start, so the network
-makes (x, y, E) and no points need sorting into layers (as in AllShowers, 2601.11716); radius is a number of the flow,
-too; distances from the axis are compressed logarithmically; polynomials that correct the number of points are not
-needed, as the counts are the flow's.
+Where it differs from the source:
+
+- the shower model is no flow over all layers at once but a chain of mixture densities, each layer given those before
+  it (`_layered_networks`, shared with `layered`): a flow over some 60 numbers learns a few thousand showers by heart;
+- the layer of a point is given by the shower's counts, so the network makes (x, y, E) and no points need sorting into
+  layers (as in AllShowers, 2601.11716);
+- energies are learned as their place in the spectrum of all points, distances from the axis logarithmically;
+- showers are mirrored at random in the plane across the field, and for photons also along it;
+- the polynomials that correct the number of points are fitted to the number of readout cells above threshold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -29,12 +37,8 @@ from ddcalogen.card import Domain, NoiseInput, SpotsOutput
 from ddcalogen.training.operators import PackedRows
 from ddcalogen.training.point_cloud_networks import (
     SIGMA_DATA,
-    LayerContext,
     PointNetwork,
-    ShowerFeatures,
-    ShowerFlow,
     compress,
-    context,
     expand,
     fourier,
     karras,
@@ -42,117 +46,146 @@ from ddcalogen.training.point_cloud_networks import (
     precondition,
     scalars,
 )
-from ddcalogen.training.representations import Batch, Clouds
-from ddcalogen.training.sampler import Sampler, capacity_limit, spots_output
+from ddcalogen.training.representations import Batch
+from ddcalogen.training.sampler import capacity_limit, spots_output
 from ddcalogen.training.stacks import Stack
-from ddcalogen.training.system import Optimiser, Stage, Step, System, SystemConfig
+from ddcalogen.training.system import Optimiser, Stage, Step, SystemConfig
+from ddcalogen.training.systems._layered_networks import (
+    CONTEXT_FEATURES,
+    Incident,
+    LayeredNetworks,
+    ShowerSampler,
+)
+from ddcalogen.training.systems._layered_showers import ShowerConfig, ShowerSystem
+from ddcalogen.training.systems._point_cloud_pool import ShowerPool, draw_points, draw_showers, make_pool
 
 __all__ = ["SYSTEM", "PointCloud", "PointCloudConfig", "PointCloudSampler"]
 
 
-class PointCloudConfig(SystemConfig):
+class PointCloudConfig(ShowerConfig):
     """Sizes and schedule."""
 
-    flow_steps: int = Field(default=6000, ge=1)
-    flow_batch: int = Field(default=256, ge=2)
-    flow_rate: float = Field(default=1e-3, gt=0)
-    flow_hidden: int = Field(default=64, ge=4)
-    flow_transforms: int = Field(default=4, ge=2)
-    flow_bins: int = Field(default=6, ge=3)
-    flow_weight_decay: float = Field(default=1e-2, ge=0)
-    diffusion_steps: int = Field(default=20_000, ge=1)
-    points: int = Field(default=128, ge=1, description="points of a shower in a training step")
-    rate: float = Field(default=1e-3, gt=0)
+    merge_below: float = Field(default=6.0, gt=0, description="points below join a neighbour, in thresholds of a cell")
+    mirror: Literal["x", "xy"] = Field(default="x", description="axes along which showers are mirrored at random")
+    pool: int = Field(default=20_000, ge=8, description="training showers in memory, drawn at random")
+    shower_batch: int = Field(default=64, ge=2)
+    point_steps: int = Field(default=6000, ge=1)
+    point_batch: int = Field(default=64, ge=1, description="showers of a step")
+    points: int = Field(default=256, ge=1, description="points of each of these showers")
+    rate: float = Field(default=3e-3, gt=0)
+    slot_hidden: tuple[int, ...] = (64,)
     hidden: int = Field(default=64, ge=4)
     depth: int = Field(default=3, ge=1)
-    heun_steps: int = Field(default=13, ge=1, description="noise levels of the sampler; 2 n - 1 evaluations")
-    capacity: tuple[float, float, int] = Field(default=(150.0, 100.0, 12_000), description="base, per GeV, maximum")
+    heun_steps: int = Field(default=13, ge=2, description="noise levels of the sampler; 2 n - 1 evaluations")
+    capacity: tuple[float, float, int] = Field(default=(300.0, 48.0, 8192), description="base, per GeV, maximum")
 
 
-class PointCloud(System[PointCloudConfig]):
-    """Shower flow and diffusion of points."""
+EXTRA = 5
+"""Features of a layer besides those of `LayeredNetworks.context_features`."""
+
+
+class PointCloud(ShowerSystem[PointCloudConfig]):
+    """Shower model and diffusion of points."""
 
     Config: ClassVar[type[SystemConfig]] = PointCloudConfig
     title: ClassVar[str] = "point cloud, diffusion"
     calorimeters: ClassVar[tuple[str, ...]] = ("ECAL", "HCAL", "ECAL+HCAL")
-    description: ClassVar[str] = (
-        "Point cloud of Geant4 steps clustered on fifths of a cell, after CaloClouds II and 3 (2309.05704, 2511.01460):"
-        " a normalising flow makes points and energy of each layer, centre of gravity and radius; an EDM diffusion "
-        "network, unrolled over its Heun steps, places the points; layer energies and centre of gravity are calibrated "
-        "to the flow's. Points of a shower are independent given these numbers. Field of the training data: 3.5 T"
-        " along -x of the shower frame."
-    )
+    placed_by: ClassVar[str] = "an EDM diffusion network, unrolled over its Heun steps, places the points"
 
     mean: Tensor
     scale: Tensor
+    radius_mm: Tensor
 
     def __init__(self, config: PointCloudConfig, stack: Stack, domain: Domain) -> None:
-        super().__init__(config, stack, domain)
-        self.features = ShowerFeatures(stack.layers)
-        self.flow = ShowerFlow(self.features.size, config.flow_hidden, config.flow_transforms, config.flow_bins)
-        self.network = PointNetwork(stack.layers, config.hidden, config.depth)
+        super().__init__(config, stack, domain, table_hidden=None)
+        self.network = self.new_network()
         self.register_buffer("mean", torch.zeros(3))
         self.register_buffer("scale", torch.ones(3))
+        self.register_buffer("radius_mm", 0.6 * torch.tensor(stack.cell_mm), persistent=False)
+        self._pool: ShowerPool | None = None
 
-    def representation(self, stage: str) -> Clouds:
-        """Sub-cell clusters relative to the axis."""
+    def new_network(self) -> PointNetwork:
+        """Return a network of the configured size."""
+        c = self.config
+        return PointNetwork(CONTEXT_FEATURES + EXTRA + self.stack.layers, c.slot_hidden, c.hidden, c.depth)
+
+    def describe(self) -> str:
+        """Return the description for the card."""
+        return (
+            f"Point cloud in the {self.stack.name} of ILD, after CaloClouds II and 3 (2309.05704, 2511.01460), learned "
+            "from Geant4 steps in the gap-free layer stack, clustered on sub-cells. Visible energy, energy and points "
+            "of each layer, energies in rings and dipole are drawn from mixture densities one after the other; "
+            f"{self.placed_by}, independently of each other given these numbers; energies of layers and rings and the "
+            "dipole are calibrated to what was drawn. Field: 3.5 T along -x of the shower frame, as in a barrel stave."
+        )
+
+    # ------------------------------------------------------------------------------------------------- training
+
+    def representation(self, stage: str) -> None:
+        """None: showers are merged once and kept (`make_pool`)."""
         del stage
-        return Clouds("subcell")
-
-    @torch.no_grad()
-    def standardise(self, batches: Iterable[Batch]) -> None:
-        """Fit the numbers of the flow and the scales of the points."""
-        held = list(batches)
-        self.features.fit(held)
-        sums, squares, number = torch.zeros(3), torch.zeros(3), 0.0
-        for batch in held:
-            values, there = self._coordinates(batch)
-            chosen = values[there]
-            sums, squares, number = sums + chosen.sum(0), squares + (chosen**2).sum(0), number + len(chosen)
-        self.mean.copy_(sums / max(number, 1.0))
-        self.mean[:2] = 0.0
-        self.scale.copy_(torch.sqrt(squares / max(number, 1.0) - self.mean**2).clamp(min=1e-3))
-
-    @staticmethod
-    def _coordinates(batch: Batch) -> tuple[Tensor, Tensor]:
-        """Points as network coordinates [B, N, 3] (compressed x and y, ln MeV), and which there are."""
-        points = batch["points"]
-        there = torch.arange(points.shape[1], device=points.device)[None, :] < batch["counts"][:, None]
-        there = there & (points[..., 3] > 0)
-        direction = batch["direction"][:, None, :].expand(-1, points.shape[1], 3)
-        mev = torch.log((1e3 * points[..., 3:4]).clamp(min=1e-5))
-        return torch.cat([compress(points[..., :2], direction), mev], -1), there
 
     def stages(self) -> tuple[Stage, ...]:
-        """Flow, then diffusion."""
+        """Shower model, diffusion, calibration of the number of points."""
         c = self.config
         return (
-            Stage("flow", c.flow_steps, batch=c.flow_batch, validate=False),
-            Stage("diffusion", c.diffusion_steps),
+            Stage("showers", c.shower_steps, validate=False),
+            Stage("points", c.point_steps),
+            Stage("calibration", c.calibration_rounds, average=False),
         )
 
     def optimisers(self, stage: str) -> dict[str, Optimiser]:
         """Adam with one cycle of the learning rate."""
         c = self.config
-        if stage == "flow":
-            flow = torch.optim.AdamW(self.flow.parameters(), c.flow_rate, weight_decay=c.flow_weight_decay)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(flow, c.flow_rate, c.flow_steps + 1)
-            return {"flow": Optimiser(flow, schedule, clip_norm=5.0)}
-        points = torch.optim.AdamW(self.network.parameters(), c.rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(points, c.rate, c.diffusion_steps + 1, pct_start=0.1)
-        return {"points": Optimiser(points, schedule, clip_norm=1.0)}
+        if stage == "showers":
+            return self.shower_optimisers()
+        if stage == "points":
+            points = torch.optim.AdamW(self.network.parameters(), c.rate, weight_decay=1e-4)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(points, c.rate, c.point_steps + 1, pct_start=0.1)
+            return {"points": Optimiser(points, schedule, clip_norm=1.0)}
+        return {}
+
+    def pool(self, step: Step) -> ShowerPool:
+        """Merged showers of the training split, made once in a process."""
+        if self._pool is None:
+            c = self.config
+            below = 1e3 * c.merge_below * np.array(self.stack.threshold_gev)
+            self._pool = make_pool(step.training_showers(), self.stack, number=c.pool, below_mev=below)
+        return self._pool
+
+    @torch.no_grad()
+    def standardise_all(self, pool: ShowerPool) -> None:
+        """Set centres and scales of all networks."""
+        self.standardise_showers(pool.summaries)
+        rng = np.random.default_rng(0)
+        showers = draw_showers(pool, rng, len(pool), self.config.mirror)
+        points = draw_points(pool, showers, rng, 64)
+        self.standardise_spectrum(torch.log(points["mev"]))
+        values = self.coordinates(points)
+        self.mean.copy_(values.mean(0))
+        self.mean[:2] = 0.0
+        self.scale.copy_(values.std(0).clamp(min=1e-3))
+
+    def coordinates(self, points: Batch) -> Tensor:
+        """Points as network coordinates [P, 3]: compressed position across the axis, place in the spectrum."""
+        across = compress(points["across_mm"], self.radius_mm[points["layer"]])
+        return torch.cat([across, self.spectrum_place(torch.log(points["mev"]))[:, None]], 1)
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
-        """One step of either stage."""
-        ctx = context(batch["energy"], batch["direction"])
-        standard = self.features.standardise(self.features.raw(batch), ctx)
-        if step.stage == "flow":
-            loss = self.flow.loss(standard, ctx)
-            step.minimise("flow", loss)
-            return {"loss": loss}
-        clean, slot = self._chosen(batch)
-        known = self.network.slots(ctx, self.features.point_features(standard))
-        known = torch.index_select(known.reshape(-1, known.shape[2]), 0, slot)
+        """One step of a stage."""
+        del batch
+        if step.stage == "calibration":
+            return self.calibrate(step)
+        c, pool = self.config, self.pool(step)
+        if step.stage == "showers":
+            if not step.index:
+                self.standardise_all(pool)
+            showers = draw_showers(pool, step.rng, c.shower_batch, c.mirror)
+            with torch.no_grad():
+                p = self.networks.incident(showers["energy"], showers["direction"], showers["pdg"])
+            return self.shower_step(p, showers, step)
+        clean, features, slot = self.example(step)
+        known = torch.index_select(self.network.slots(features), 0, slot)
         sigma = log_normal(len(clean), step.device)
         noisy = clean + sigma[:, None] * torch.randn_like(clean)
         denoised = denoise(self.network, noisy, sigma, known)
@@ -161,23 +194,40 @@ class PointCloud(System[PointCloudConfig]):
         step.minimise("points", loss)
         return {"loss": loss}
 
-    def _chosen(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """A sample of the points of each shower, scaled, [P, 3], and the slot (shower x layer) of each, [P]."""
-        values, there = self._coordinates(batch)
-        size, number = there.shape
-        # each shower's own points, with replacement
-        place = (torch.rand(size, self.config.points, device=values.device) * there.sum(1, keepdim=True)).long()
-        order = torch.argsort(~there, dim=1, stable=True)
-        index = torch.gather(order, 1, place.clamp(max=number - 1))
-        clean = torch.gather(values, 1, index[..., None].expand(-1, -1, 3)).reshape(-1, 3)
-        layer = torch.gather(batch["points"][..., 2], 1, index).long()
-        slot = torch.arange(size, device=values.device)[:, None] * self.stack.layers + layer
-        some = there.any(1)[:, None].expand(-1, self.config.points).reshape(-1)
-        return ((clean - self.mean) / self.scale * SIGMA_DATA)[some], slot.reshape(-1)[some]
+    @torch.no_grad()
+    def example(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """Scaled points [P, 3] of a few showers, features [B, F, layers] and the slot of each point [P]."""
+        c, pool = self.config, self.pool(step)
+        showers = draw_showers(pool, step.rng, c.point_batch, c.mirror)
+        points = draw_points(pool, showers, step.rng, c.points)
+        net, layer_mev = self.networks, showers["layer_mev"]
+        p = net.incident(showers["energy"], showers["direction"], showers["pdg"])
+        _, mean = net.summary(p, layer_mev, layer_mev.sum(1, keepdim=True))
+        latents = (showers["latents"] - net.latent_centre) / net.latent_scale
+        features = point_features(net, p, layer_mev, showers["layer_counts"], mean, latents)
+        clean = (self.coordinates(points) - self.mean) / self.scale * SIGMA_DATA
+        return clean, features, points["shower"] * self.stack.layers + points["layer"]
 
     def sampler(self) -> PointCloudSampler:
-        """Flow and Heun steps."""
+        """Shower and Heun steps."""
         return PointCloudSampler(self, karras(self.config.heun_steps))
+
+
+def point_features(
+    net: LayeredNetworks, p: Incident, layer_mev: Tensor, counts: Tensor, mean: Tensor, latents: Tensor
+) -> Tensor:
+    """What the points of a layer depend on, [B, F, layers]: particle, layer and its neighbours, rings, which layer."""
+    features = net.context_features(p, layer_mev, counts, mean, latents)
+    log_mev = net.log_layers(layer_mev) * (1.0 / 3.0)
+    total = net.over_layers(layer_mev) + 1e-6
+    before = (torch.cumsum(layer_mev, 1) - layer_mev) / total
+    around = [
+        torch.cat([log_mev[:, :1], log_mev[:, :-1]], 1),
+        torch.cat([log_mev[:, 1:], log_mev[:, -1:]], 1),
+        *(before, torch.sqrt(torch.clamp(before, min=0.0)), torch.exp(-20.0 * torch.clamp(before, min=0.0))),
+    ]
+    layers = torch.eye(net.layers)[None].expand(layer_mev.shape[0], net.layers, net.layers)
+    return torch.cat([torch.clamp(features, -6.0, 6.0), torch.stack(around, 1), layers], 1)
 
 
 def denoise(network: PointNetwork, noisy: Tensor, sigma: Tensor, known: Tensor) -> Tensor:
@@ -187,29 +237,25 @@ def denoise(network: PointNetwork, noisy: Tensor, sigma: Tensor, known: Tensor) 
     return skip[:, None] * noisy + out[:, None] * raw
 
 
-class PointCloudSampler(Sampler):
-    """Flow, points, calibration."""
+class PointCloudSampler(ShowerSampler):
+    """Shower, points, calibration."""
 
     bit_identical = False  # rarely, the last bits of a shower differ alone and in a batch; the card says how often
     time: Tensor
 
-    def __init__(self, system: PointCloud, sigmas: list[float]) -> None:
-        size = system.features.size
+    def __init__(self, system: PointCloud | Any, sigmas: list[float]) -> None:
         super().__init__(
-            noise=(
-                NoiseInput(name="z_shower", distribution="normal", shape=(size,)),
-                NoiseInput(name="z_point", distribution="normal", shape=("spots", 3)),
-            ),
+            system.networks,
+            system.stack,
+            system.domain,
+            noise=(NoiseInput(name="z_point", distribution="normal", shape=("spots", 3)),),
             output=spots_output(*system.config.capacity),
         )
-        self.features, self.flow, self.network = system.features, system.flow, system.network
+        self.network: PointNetwork = system.network
         self.mean, self.scale = nn.Buffer(system.mean), nn.Buffer(system.scale)
+        self.radius_mm = nn.Buffer(system.radius_mm, persistent=False)
         self.sigmas = sigmas
         self.time = nn.Buffer(fourier(torch.tensor(sigmas)).to(system.mean.device))
-        self.depth_mm = nn.Buffer(torch.tensor(system.stack.layer_depth_mm).to(system.mean.device))
-        self.layers = system.stack.layers
-        low, high = system.trained_on.energy_gev
-        self.range_gev = (low, high)
 
     def _denoised(self, x: Tensor, number: int, known: Tensor) -> Tensor:
         skip, out, scale = scalars(self.sigmas[number])
@@ -229,40 +275,36 @@ class PointCloudSampler(Sampler):
             x = ahead
         return x
 
-    def forward(self, energy: Tensor, direction: Tensor, z_shower: Tensor, z_point: Tensor) -> tuple[Tensor, Tensor]:
-        """Return packed spots [P, 4] and counts [B]."""
-        energy = torch.clamp(energy, self.range_gev[0], self.range_gev[1])
-        direction = torch.cat([direction[:, :2], torch.clamp(direction[:, 2:3], min=0.2)], 1)
-        ctx = context(energy, direction)
-        shower: LayerContext = self.features.layers_of(self.flow(z_shower, ctx), ctx, energy)
+    def forward(
+        self,
+        energy: Tensor,
+        direction: Tensor,
+        pdg: Tensor,
+        u_shower: Tensor,
+        z_shower: Tensor,
+        z_point: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Return packed spots float32 [P, 4] (x mm, y mm, layer, GeV) and counts int64 [B]."""
+        net = self.networks
+        p = net.incident(torch.clamp(energy, *self.energy_gev), direction, pdg)
+        total, layer_mev, count, latents, mean = self._shower(p, u_shower, z_shower)
+        features = point_features(net, p, layer_mev, count, mean, latents)
+        latents = latents * net.latent_scale + net.latent_centre
+
         assert isinstance(self.output, SpotsOutput)
-        rows = PackedRows(shower.counts.to(torch.int64), capacity_limit(self.output.capacity, energy))
-        known = self.network.slots(ctx, shower.features)
-        known = torch.index_select(known.reshape(-1, known.shape[2]), 0, rows.slot)
-        made = self.points(rows.noise(z_point), known) * (self.scale / SIGMA_DATA) + self.mean
-        towards = rows.of_row(direction)
-        offset = expand(made[:, :2], towards)
-        weight = torch.exp(torch.clamp(made[:, 2], -9.0, 5.0))
-        # energy of each layer as the flow says; a layer's sum has its own points only, in order
-        slots = rows.batch * rows.slots
-        sums = torch.zeros(slots, device=energy.device).scatter_add(0, rows.slot, weight)
-        gev = weight * torch.gather(shower.energy_gev.reshape(-1) / (sums + 1e-12), 0, rows.slot)
-        # centre of gravity as the flow says
-        moments = [
-            torch.zeros(slots, device=energy.device)
-            .scatter_add(0, rows.slot, gev * offset[:, i])
-            .reshape(rows.batch, rows.slots)
-            .sum(1, keepdim=True)
-            for i in (0, 1)
-        ]
-        total = shower.energy_gev.sum(1, keepdim=True) + 1e-12
-        shift = rows.of_row(shower.shift_mm - torch.cat(moments, 1) / total)
-        layer = torch.remainder(rows.slot, rows.slots)
-        depth = torch.gather(self.depth_mm, 0, layer) / towards[:, 2]
-        x = offset[:, 0] + shift[:, 0] + depth * towards[:, 0]
-        y = offset[:, 1] + shift[:, 1] + depth * towards[:, 1]
-        spots = torch.stack([x, y, layer.to(torch.float32), gev], 0).transpose(0, 1)
-        return spots, rows.counts
+        packed = PackedRows(count.to(torch.int64), capacity_limit(self.output.capacity, p.energy))
+        of_slot = packed.of_slot
+        known = torch.index_select(self.network.slots(features), 0, packed.slot)
+        made = self.points(packed.noise(z_point), known) * (self.scale / SIGMA_DATA) + self.mean
+        along, across = expand(made[:, 0], made[:, 1], of_slot(self.radius_mm[None]))
+        along = along * of_slot(p.secant)
+        mev = self._spectrum(made[:, 2])
+        mev = self._to_sums(packed, mev, along, across, layer_mev, latents, total)
+        along, across = self._lean(packed, mev, along, across, latents)
+        along = along + of_slot(self.depth_mm * (p.sin * p.secant))
+        along_x, along_y = of_slot(p.along_x), of_slot(p.along_y)
+        x, y = along * along_x - across * along_y, along * along_y + across * along_x
+        return torch.stack([x, y, of_slot(net.index[None]), mev * 1e-3], 0).transpose(0, 1), packed.counts
 
 
 SYSTEM = PointCloud

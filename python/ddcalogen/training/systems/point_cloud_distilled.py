@@ -3,14 +3,15 @@
 """Point cloud in one step: `point_cloud` distilled to a consistency model (2303.01469; CaloClouds II CM, 2309.05704).
 
 The student starts from the teacher's weights and learns to give, from any noise level, what it gives (as a slow average
-of itself) after one Heun step of the teacher to the next lower level. The exported sampler is the flow, one
-evaluation at the highest noise level, and the same calibration as the teacher's.
+of itself) after one Heun step of the teacher to the next lower level. The exported sampler is the shower model, one
+evaluation at the highest noise level, and the same calibration as the teacher's; the number of points is fitted anew.
 
 The teacher comes from a checkpoint of `point_cloud` (``system.teacher``); without one its stages are trained first.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from ddcalogen.card import Domain
 from ddcalogen.errors import ConfigurationError
-from ddcalogen.training.point_cloud_networks import SIGMA_DATA, PointNetwork, context, fourier, karras
+from ddcalogen.training.point_cloud_networks import SIGMA_DATA, PointNetwork, fourier, karras
 from ddcalogen.training.representations import Batch
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Optimiser, Stage, Step, System, SystemConfig
@@ -56,20 +57,21 @@ class PointCloudDistilled(PointCloud):
 
     Config: ClassVar[type[SystemConfig]] = PointCloudDistilledConfig
     title: ClassVar[str] = "point cloud, distilled to one step"
-    description: ClassVar[str] = PointCloud.description.replace(
-        "unrolled over its Heun steps, places", "distilled to a consistency model of one step (2303.01469), places"
+    placed_by: ClassVar[str] = (
+        "an EDM diffusion network, distilled to a consistency model of one step (2303.01469), places the points"
     )
     config: PointCloudDistilledConfig
 
     def __init__(self, config: PointCloudDistilledConfig, stack: Stack, domain: Domain) -> None:
         super().__init__(config, stack, domain)
-        self.student = PointNetwork(stack.layers, config.hidden, config.depth)
-        self.target = PointNetwork(stack.layers, config.hidden, config.depth)
+        self.student = self.new_network()
+        self.target = self.new_network()
 
     def stages(self) -> tuple[Stage, ...]:
-        """The teacher's stages if it is not there yet, then the distillation."""
-        before = () if self.config.teacher else super().stages()
-        return (*before, Stage("distillation", self.config.distillation_steps))
+        """The teacher's stages if it is not there yet, then distillation and calibration."""
+        *before, calibration = super().stages()
+        taught = () if self.config.teacher else tuple(dataclasses.replace(s, validate=False) for s in before)
+        return (*taught, Stage("distillation", self.config.distillation_steps), calibration)
 
     def begin(self, stage: str, teacher: Callable[[Path], System[Any]]) -> None:
         """Take the teacher's weights."""
@@ -85,7 +87,7 @@ class PointCloudDistilled(PointCloud):
                 raise ConfigurationError(
                     "the teacher's networks have another size",
                     found=", ".join(wrong[:3]),
-                    remedy="Set hidden, depth and the flow's sizes to those of the teacher.",
+                    remedy="Set the sizes of the networks to those of the teacher.",
                 )
             self.load_state_dict({**own, **theirs})
         self.student.load_state_dict(self.network.state_dict())
@@ -106,17 +108,14 @@ class PointCloudDistilled(PointCloud):
         """One step of the distillation."""
         if step.stage != "distillation":
             return super().training_step(batch, step)
-        ctx = context(batch["energy"], batch["direction"])
-        features = self.features.point_features(self.features.standardise(self.features.raw(batch), ctx))
-        clean, index = self._chosen(batch)
+        clean, features, slot = self.example(step)
         levels = torch.tensor(karras(self.config.levels, LOWEST, HIGHEST), device=step.device)
         place = torch.randint(0, len(levels) - 1, (len(clean),), device=step.device)
         high, low = levels[place], levels[place + 1]
         noisy = clean + high[:, None] * torch.randn_like(clean)
 
         def known(network: PointNetwork) -> Tensor:
-            slots = network.slots(ctx, features)
-            return torch.index_select(slots.reshape(-1, slots.shape[2]), 0, index)
+            return torch.index_select(network.slots(features), 0, slot)
 
         with torch.no_grad():
             taught = known(self.network)
@@ -136,7 +135,7 @@ class PointCloudDistilled(PointCloud):
         return {"loss": loss}
 
     def sampler(self) -> PointCloudSampler:
-        """Flow and one step."""
+        """Shower and one step."""
         return OneStepSampler(self, [HIGHEST])
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -99,6 +99,10 @@ class _BareStep:
 
     def forget(self, optimiser: str) -> None:
         self._optimisers[optimiser].optimiser.state.clear()
+
+    @property
+    def mirror(self) -> tuple[Literal["x", "y"], ...]:
+        return ()
 
     def training_showers(self) -> Showers:
         return self._training.all()

@@ -106,6 +106,10 @@ class _Step:
     def device(self) -> torch.device:
         return self.fabric.device
 
+    @property
+    def mirror(self) -> tuple[Literal["x", "y"], ...]:
+        return self.training.mirror
+
     def minimise(self, optimiser: str, loss: Tensor) -> None:
         if not torch.isfinite(loss.detach()):
             raise ModelError(

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "HIGHEST",
+    "LOWEST",
     "SIGMA_DATA",
     "PointNetwork",
     "Swish",
     "compress",
     "expand",
     "fourier",
-    "karras",
     "log_normal",
+    "noise_levels",
     "precondition",
     "scalars",
 ]
@@ -50,10 +52,13 @@ def expand(a: Tensor, b: Tensor, scale_mm: Tensor, reach: float = 5.3) -> tuple[
 # ----------------------------------------------------------------------------------------------------- noise levels
 
 
-def karras(steps: int, low: float = 0.002, high: float = 80.0, rho: float = 7.0) -> list[float]:
-    """Noise levels from high to low (Karras et al. 2206.00364, eq. 5)."""
-    a, b = high ** (1 / rho), low ** (1 / rho)
-    return [(a + i / (steps - 1) * (b - a)) ** rho for i in range(steps)] if steps > 1 else [high]
+LOWEST, HIGHEST = 0.005, 20.0
+"""Noise levels, in the units of SIGMA_DATA."""
+
+
+def noise_levels(number: int) -> list[float]:
+    """Noise levels from high to low in equal ratios."""
+    return [HIGHEST * (LOWEST / HIGHEST) ** (i / (number - 1)) for i in range(number)]
 
 
 def fourier(sigma: Tensor) -> Tensor:
@@ -64,8 +69,8 @@ def fourier(sigma: Tensor) -> Tensor:
 
 
 def log_normal(number: int, device: torch.device) -> Tensor:
-    """Noise levels of the training: ln sigma ~ N(-1.2, 1.2)."""
-    return torch.exp(-1.2 + 1.2 * torch.randn(number, device=device))
+    """Noise levels of the training: ln sigma ~ N(-1, 1.6)."""
+    return torch.exp(-1.0 + 1.6 * torch.randn(number, device=device))
 
 
 def precondition(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:

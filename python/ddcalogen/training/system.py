@@ -14,7 +14,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -82,11 +82,18 @@ class Step(Protocol):
         Name of the stage; number of the step within it, from 0.
     rng
         NumPy generator of this step.
+    mirror
+        Axes along which training showers may be mirrored at random (of the configuration): batches are already, what
+        comes of `training_showers` is not.
     """
 
     stage: str
     index: int
     rng: np.random.Generator
+
+    @property
+    def mirror(self) -> tuple[Literal["x", "y"], ...]:
+        """See above."""
 
     @property
     def device(self) -> torch.device:

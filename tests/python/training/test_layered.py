@@ -222,7 +222,7 @@ class TestSampler:
 
     def test_calibration_moves_the_number_of_cells_to_that_of_the_data(self) -> None:
         """Data: showers of the same networks with 30 % more spots in each layer."""
-        from ddcalogen.training.systems.layered import _hits
+        from ddcalogen.training.systems._layered_showers import cells_above_threshold
 
         config = load_config("layered", smoke=True).system_config()
         assert isinstance(config, LayeredConfig)
@@ -241,7 +241,7 @@ class TestSampler:
         system.networks.count_correction[0] = 0.0
 
         class Step:
-            stage, index, device = "calibration", 0, torch.device("cpu")
+            stage, index, device, mirror = "calibration", 0, torch.device("cpu"), ()
 
             def __init__(self, seed: int) -> None:
                 self.rng = np.random.default_rng(seed)
@@ -253,5 +253,5 @@ class TestSampler:
         for k in range(3):
             system.training_step({}, Step(k))  # type: ignore[arg-type]
             made = generate(system.sampler(), like, depth, seed=10 + k)
-            ratios.append(_hits(made, ECAL, 0).mean() / _hits(truth, ECAL, 1).mean())
+            ratios.append(cells_above_threshold(made, ECAL, 0).mean() / cells_above_threshold(truth, ECAL, 1).mean())
         assert ratios[-1] == pytest.approx(1.0, abs=0.08)

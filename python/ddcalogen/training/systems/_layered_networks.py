@@ -265,6 +265,7 @@ class LayeredNetworks(nn.Module):
     log_mev: Tensor
     response_range: Tensor
     count_correction: Tensor
+    part: Tensor
 
     def __init__(self, stack: Stack, *, layer_hidden: Sequence[int], table_hidden: Sequence[int] | None) -> None:
         super().__init__()
@@ -293,7 +294,10 @@ class LayeredNetworks(nn.Module):
         self.register_buffer("latent_scale", torch.ones(LATENTS))
         self.register_buffer("log_mev", torch.linspace(-6.0, 5.0, SPECTRUM_NODES + 1))
         self.register_buffer("response_range", torch.tensor([-8.0, 5.0]))
-        self.register_buffer("count_correction", torch.zeros(3))
+        parts = len(stack.parts)
+        self.register_buffer("count_correction", torch.zeros(3) if parts == 1 else torch.zeros(parts, 3))
+        parts_of = [torch.full((at.stop - at.start,), n) for n, at in enumerate(stack.parts.values())]
+        self.register_buffer("part", torch.cat(parts_of), persistent=False)
 
     @property
     def latents(self) -> list[Mixture]:
@@ -541,8 +545,8 @@ class ShowerSampler(Sampler):
         number = net.number.draw(summary, *noise())[:, 0]
         number = (number - net.number.centre) / net.number.scale
         count = net.count.draw(net.count_features(p, energy, mean, number), *noise(layers))[:, 0]
-        c = net.count_correction
-        count = count + (c[0] + c[1] * p.log_energy + c[2] * p.log_energy * p.log_energy)
+        c = net.count_correction.reshape(-1, 3)[net.part]
+        count = count + (c[:, 0] + c[:, 1] * p.log_energy + c[:, 2] * p.log_energy * p.log_energy)
         count = torch.clamp(torch.floor(torch.exp(torch.clamp(count, max=7.0)) + 0.5), min=1.0)
         count = count * (energy > LEAST_MEV).to(torch.float32)
         features = net.latent_features(p, summary, number)

@@ -29,7 +29,7 @@ from ddcalogen.training.systems._layered_networks import (
 )
 from ddcalogen.validation.observables import make_cells
 
-__all__ = ["ShowerConfig", "ShowerSystem", "columns"]
+__all__ = ["ShowerConfig", "ShowerSystem", "cells_above_threshold", "columns"]
 
 Doubles = NDArray[np.float64]
 
@@ -158,7 +158,7 @@ class ShowerSystem(System[C], Generic[C]):
         truth = showers.select(chosen)
         depth_mm = np.array(self.stack.layer_depth_mm)
         made = generate(self.sampler(), truth, depth_mm, seed=int(step.rng.integers(1 << 31)))
-        hits = [_hits(s, self.stack, k) for k, s in enumerate((made, truth))]
+        hits = [cells_above_threshold(s, self.stack, k) for k, s in enumerate((made, truth))]
         with torch.no_grad():
             x = self.networks.incident(**incident(truth)).log_energy[:, 0].double().numpy()
         powers = np.stack([np.ones_like(x), x, x * x], 1)
@@ -166,25 +166,33 @@ class ShowerSystem(System[C], Generic[C]):
         edges = np.quantile(x, np.linspace(0.0, 1.0, 13))
         bins = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, 11)
         used = np.bincount(bins, minlength=12) > 0
-        mean = [np.bincount(bins, h, 12)[used] for h in hits]
-        ratio = np.log(np.maximum(mean[0], 1.0) / np.maximum(mean[1], 1.0))
         number = np.bincount(bins, minlength=12)[used]
         at = np.stack([np.bincount(bins, column, 12)[used] / number for column in powers.T], 1)
-        error = np.linalg.lstsq(at, ratio, rcond=None)[0]
-        self.networks.count_correction.sub_(torch.from_numpy(error).to(torch.float32))
-        return {"cells": float(np.exp(ratio.mean())), "spread": float(ratio.std())}
+        figures: dict[str, float | Tensor] = {}
+        corrections = self.networks.count_correction.view(-1, 3)
+        for k, (name, correction) in enumerate(zip(self.stack.parts, corrections, strict=True)):
+            mean = [np.bincount(bins, h[:, k], 12)[used] for h in hits]
+            ratio = np.log(np.maximum(mean[0], 1.0) / np.maximum(mean[1], 1.0))
+            error = np.linalg.lstsq(at, ratio, rcond=None)[0]
+            correction.sub_(torch.from_numpy(error).to(torch.float32))
+            figures |= {f"{name}_cells": float(np.exp(ratio.mean())), f"{name}_spread": float(ratio.std())}
+        return figures
 
 
-def _hits(showers: Showers, stack: Stack, seed: int) -> Doubles:
-    """Readout cells above threshold of each shower."""
-    cells = make_cells(
-        showers,
-        np.array(stack.layer_depth_mm),
-        cell_mm=stack.cell_mm[0],
-        rotation_rad=showers.grid_rotation_rad,
-        rng=np.random.default_rng(seed),
-    ).above(stack.threshold_gev[0])
-    return np.bincount(cells.shower, minlength=len(showers)).astype(np.float64)
+def cells_above_threshold(showers: Showers, stack: Stack, seed: int) -> Doubles:
+    """Readout cells above threshold of each shower in each calorimeter of a stack, float64 [N, calorimeters]."""
+    columns = []
+    for layers in stack.parts.values():
+        mine = showers.of_layers(layers) if len(stack.parts) > 1 else showers
+        cells = make_cells(
+            mine,
+            np.array(stack.layer_depth_mm[layers]),
+            cell_mm=stack.cell_mm[layers.start],
+            rotation_rad=showers.grid_rotation_rad,
+            rng=np.random.default_rng(seed),
+        ).above(stack.threshold_gev[layers.start])
+        columns.append(np.bincount(cells.shower, minlength=len(showers)).astype(np.float64))
+    return np.stack(columns, 1)
 
 
 def columns(features: Tensor) -> Tensor:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -107,8 +108,8 @@ def make_pool(showers: Showers, stack: Stack, *, number: int, below_mev: NDArray
     )
 
 
-def draw_showers(pool: ShowerPool, rng: np.random.Generator, number: int, mirror: str) -> Batch:
-    """Draw showers without points, mirrored at random.
+def draw_showers(pool: ShowerPool, rng: np.random.Generator, number: int, mirror: Sequence[str]) -> Batch:
+    """Draw showers without points, mirrored at random along axes (see `representations.mirrored`).
 
     Also ``index`` int64 [B] of the showers in the pool and ``turned`` float32 [B, 2]: signs of the offsets of their
     points, along and across the inclination.
@@ -117,8 +118,9 @@ def draw_showers(pool: ShowerPool, rng: np.random.Generator, number: int, mirror
     index = np.arange(len(pool)) if full else rng.integers(0, len(pool), number)
     batch = {name: values[torch.from_numpy(index)] for name, values in pool.summaries.items()}
     signs = np.where(rng.random((len(index), 2)) < 0.5, -1.0, 1.0).astype(np.float32)
-    if "y" not in mirror:
-        signs[:, 1] = 1.0
+    for k, axis in enumerate("xy"):
+        if axis not in mirror:
+            signs[:, k] = 1.0
     sign = torch.from_numpy(signs)
     direction = batch["direction"].clone()
     upright = torch.hypot(direction[:, 0], direction[:, 1]) < 1e-3

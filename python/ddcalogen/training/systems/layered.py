@@ -126,7 +126,7 @@ class Layered(ShowerSystem[LayeredConfig]):
         if stage == "showers":
             return self.shower_optimisers()
         if stage == "spots":
-            parameters = {"params": list(self.networks.context.parameters())}
+            parameters: dict[str, object] = {"params": list(self.networks.context.parameters())}
             return {"spots": self.optimiser([parameters], self.config.spot_steps)}
         return {}
 

@@ -9,8 +9,8 @@ networks are trained, then the number of points is calibrated:
 - *points*: a network denoises points (EDM, 2206.00364), conditioned on the particle and what is known of layer and
   shower.
 
-The exported sampler is unrolled: shower, Heun steps, calibration (energies of layers and rings, and the dipole, become
-what the shower model says).
+The exported sampler is unrolled: shower, noise levels, calibration (energies of layers and rings, and the dipole,
+become what the shower model says).
 
 Where it differs from the source:
 
@@ -18,15 +18,18 @@ Where it differs from the source:
   it (`_layered_networks`, shared with `layered`): a flow over some 60 numbers learns a few thousand showers by heart;
 - the layer of a point is given by the shower's counts, so the network makes (x, y, E) and no points need sorting into
   layers (as in AllShowers, 2601.11716);
+- the sampler is DPM-Solver++(2M) (2211.01095) from a noise level of 20 on, in equal ratios: Heun's method with 25
+  evaluations from 80 on makes points of a normal distribution 12 % too wide, this one with 20 evaluations 1 %;
 - energies are learned as their place in the spectrum of all points, distances from the axis logarithmically;
-- showers are mirrored at random in the plane across the field, and for photons also along it;
+- showers are mirrored at random (`data.mirror`);
 - the polynomials that correct the number of points are fitted to the number of readout cells above threshold.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,8 +44,8 @@ from ddcalogen.training.point_cloud_networks import (
     compress,
     expand,
     fourier,
-    karras,
     log_normal,
+    noise_levels,
     precondition,
     scalars,
 )
@@ -66,17 +69,16 @@ class PointCloudConfig(ShowerConfig):
     """Sizes and schedule."""
 
     merge_below: float = Field(default=6.0, gt=0, description="points below join a neighbour, in thresholds of a cell")
-    mirror: Literal["x", "xy"] = Field(default="x", description="axes along which showers are mirrored at random")
     pool: int = Field(default=20_000, ge=8, description="training showers in memory, drawn at random")
     shower_batch: int = Field(default=64, ge=2)
     point_steps: int = Field(default=6000, ge=1)
     point_batch: int = Field(default=64, ge=1, description="showers of a step")
-    points: int = Field(default=256, ge=1, description="points of each of these showers")
-    rate: float = Field(default=3e-3, gt=0)
+    points: int = Field(default=64, ge=1, description="points of each of these showers")
+    rate: float = Field(default=2e-3, gt=0)
     slot_hidden: tuple[int, ...] = (64,)
     hidden: int = Field(default=64, ge=4)
     depth: int = Field(default=3, ge=1)
-    heun_steps: int = Field(default=13, ge=2, description="noise levels of the sampler; 2 n - 1 evaluations")
+    sampler_steps: int = Field(default=20, ge=2, description="noise levels of the sampler")
     capacity: tuple[float, float, int] = Field(default=(300.0, 48.0, 8192), description="base, per GeV, maximum")
 
 
@@ -90,7 +92,7 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
     Config: ClassVar[type[SystemConfig]] = PointCloudConfig
     title: ClassVar[str] = "point cloud, diffusion"
     calorimeters: ClassVar[tuple[str, ...]] = ("ECAL", "HCAL", "ECAL+HCAL")
-    placed_by: ClassVar[str] = "an EDM diffusion network, unrolled over its Heun steps, places the points"
+    placed_by: ClassVar[str] = "an EDM diffusion network, unrolled over its {steps} steps, places the points"
 
     mean: Tensor
     scale: Tensor
@@ -111,11 +113,12 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
 
     def describe(self) -> str:
         """Return the description for the card."""
+        placed_by = self.placed_by.format(steps=self.config.sampler_steps)
         return (
             f"Point cloud in the {self.stack.name} of ILD, after CaloClouds II and 3 (2309.05704, 2511.01460), learned "
             "from Geant4 steps in the gap-free layer stack, clustered on sub-cells. Visible energy, energy and points "
             "of each layer, energies in rings and dipole are drawn from mixture densities one after the other; "
-            f"{self.placed_by}, independently of each other given these numbers; energies of layers and rings and the "
+            f"{placed_by}, independently of each other given these numbers; energies of layers and rings and the "
             "dipole are calibrated to what was drawn. Field: 3.5 T along -x of the shower frame, as in a barrel stave."
         )
 
@@ -129,8 +132,8 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
         """Shower model, diffusion, calibration of the number of points."""
         c = self.config
         return (
-            Stage("showers", c.shower_steps, validate=False),
-            Stage("points", c.point_steps),
+            Stage("showers", c.shower_steps, batch=c.shower_batch, validate=False),
+            Stage("points", c.point_steps, batch=c.point_batch),
             Stage("calibration", c.calibration_rounds, average=False),
         )
 
@@ -154,11 +157,11 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
         return self._pool
 
     @torch.no_grad()
-    def standardise_all(self, pool: ShowerPool) -> None:
+    def standardise_all(self, pool: ShowerPool, step: Step) -> None:
         """Set centres and scales of all networks."""
         self.standardise_showers(pool.summaries)
         rng = np.random.default_rng(0)
-        showers = draw_showers(pool, rng, len(pool), self.config.mirror)
+        showers = draw_showers(pool, rng, len(pool), step.mirror)
         points = draw_points(pool, showers, rng, 64)
         self.standardise_spectrum(torch.log(points["mev"]))
         values = self.coordinates(points)
@@ -179,8 +182,8 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
         c, pool = self.config, self.pool(step)
         if step.stage == "showers":
             if not step.index:
-                self.standardise_all(pool)
-            showers = draw_showers(pool, step.rng, c.shower_batch, c.mirror)
+                self.standardise_all(pool, step)
+            showers = draw_showers(pool, step.rng, c.shower_batch, step.mirror)
             with torch.no_grad():
                 p = self.networks.incident(showers["energy"], showers["direction"], showers["pdg"])
             return self.shower_step(p, showers, step)
@@ -198,7 +201,7 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
     def example(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
         """Scaled points [P, 3] of a few showers, features [B, F, layers] and the slot of each point [P]."""
         c, pool = self.config, self.pool(step)
-        showers = draw_showers(pool, step.rng, c.point_batch, c.mirror)
+        showers = draw_showers(pool, step.rng, c.point_batch, step.mirror)
         points = draw_points(pool, showers, step.rng, c.points)
         net, layer_mev = self.networks, showers["layer_mev"]
         p = net.incident(showers["energy"], showers["direction"], showers["pdg"])
@@ -209,8 +212,8 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
         return clean, features, points["shower"] * self.stack.layers + points["layer"]
 
     def sampler(self) -> PointCloudSampler:
-        """Shower and Heun steps."""
-        return PointCloudSampler(self, karras(self.config.heun_steps))
+        """Shower and unrolled steps."""
+        return PointCloudSampler(self, noise_levels(self.config.sampler_steps))
 
 
 def point_features(
@@ -263,16 +266,18 @@ class PointCloudSampler(ShowerSampler):
         return skip * x + out * raw
 
     def points(self, noise: Tensor, known: Tensor) -> Tensor:
-        """Standard normal noise [P, 3] to scaled points: Heun's method down the noise levels."""
+        """Standard normal noise [P, 3] to scaled points, down the noise levels by DPM-Solver++(2M) (2211.01095)."""
         x = noise * self.sigmas[0]
+        before: Tensor | None = None
+        step = 0.0
         for i, sigma in enumerate(self.sigmas):
-            slope = (x - self._denoised(x, i, known)) / sigma
-            after = self.sigmas[i + 1] if i + 1 < len(self.sigmas) else 0.0
-            ahead = x + (after - sigma) * slope
-            if after:
-                second = (ahead - self._denoised(ahead, i + 1, known)) / after
-                ahead = x + (after - sigma) * 0.5 * (slope + second)
-            x = ahead
+            clean = self._denoised(x, i, known)
+            if i + 1 == len(self.sigmas):
+                return clean
+            ratio, last = self.sigmas[i + 1] / sigma, step
+            step = -math.log(ratio)
+            ahead = clean if before is None else clean + (0.5 * step / last) * (clean - before)
+            x, before = ratio * x + (1.0 - ratio) * ahead, clean
         return x
 
     def forward(

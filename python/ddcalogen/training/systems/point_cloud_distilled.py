@@ -22,15 +22,13 @@ from torch import Tensor
 
 from ddcalogen.card import Domain
 from ddcalogen.errors import ConfigurationError
-from ddcalogen.training.point_cloud_networks import SIGMA_DATA, PointNetwork, fourier, karras
+from ddcalogen.training.point_cloud_networks import HIGHEST, LOWEST, SIGMA_DATA, PointNetwork, fourier, noise_levels
 from ddcalogen.training.representations import Batch
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Optimiser, Stage, Step, System, SystemConfig
 from ddcalogen.training.systems.point_cloud import PointCloud, PointCloudConfig, PointCloudSampler, denoise
 
 __all__ = ["SYSTEM", "PointCloudDistilled", "PointCloudDistilledConfig"]
-
-LOWEST, HIGHEST = 0.002, 80.0
 
 
 class PointCloudDistilledConfig(PointCloudConfig):
@@ -39,7 +37,7 @@ class PointCloudDistilledConfig(PointCloudConfig):
     teacher: Path | None = Field(default=None, description="checkpoint of a point_cloud")
     distillation_steps: int = Field(default=10_000, ge=1)
     distillation_rate: float = Field(default=3e-4, gt=0)
-    levels: int = Field(default=18, ge=2, description="noise levels of the distillation")
+    levels: int = Field(default=32, ge=2, description="noise levels of the distillation")
     target_decay: float = Field(default=0.95, ge=0, lt=1)
 
 
@@ -71,7 +69,11 @@ class PointCloudDistilled(PointCloud):
         """The teacher's stages if it is not there yet, then distillation and calibration."""
         *before, calibration = super().stages()
         taught = () if self.config.teacher else tuple(dataclasses.replace(s, validate=False) for s in before)
-        return (*taught, Stage("distillation", self.config.distillation_steps), calibration)
+        return (
+            *taught,
+            Stage("distillation", self.config.distillation_steps, batch=self.config.point_batch),
+            calibration,
+        )
 
     def begin(self, stage: str, teacher: Callable[[Path], System[Any]]) -> None:
         """Take the teacher's weights."""
@@ -109,7 +111,7 @@ class PointCloudDistilled(PointCloud):
         if step.stage != "distillation":
             return super().training_step(batch, step)
         clean, features, slot = self.example(step)
-        levels = torch.tensor(karras(self.config.levels, LOWEST, HIGHEST), device=step.device)
+        levels = torch.tensor(noise_levels(self.config.levels), device=step.device)
         place = torch.randint(0, len(levels) - 1, (len(clean),), device=step.device)
         high, low = levels[place], levels[place + 1]
         noisy = clean + high[:, None] * torch.randn_like(clean)

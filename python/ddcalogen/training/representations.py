@@ -25,7 +25,6 @@ __all__ = [
     "Batch",
     "Clouds",
     "Grids",
-    "Profiles",
     "Representation",
     "axis_drift_mm",
     "cluster",
@@ -255,15 +254,3 @@ class Clouds:
             "layer_counts": torch.from_numpy(number.astype(np.float32)),
             "layer_energy": torch.from_numpy(gev.astype(np.float32)),
         }
-
-
-@dataclasses.dataclass(frozen=True)
-class Profiles:
-    """Only what a shower flow needs: ``layer_counts`` and ``layer_energy`` (GeV) float32 [B, layers] of clusters."""
-
-    level: Literal["subcell", "cell"] = "subcell"
-
-    def __call__(self, showers: Showers, stack: Stack, rng: np.random.Generator) -> Batch:
-        """Cluster and sum."""
-        batch = Clouds(self.level)(showers, stack, rng)
-        return {name: batch[name] for name in ("layer_counts", "layer_energy")}

@@ -55,12 +55,13 @@ def make_pool(showers: Showers, stack: Stack, *, number: int, below_mev: NDArray
     Parameters
     ----------
     number
-        Showers kept at most, drawn at random.
+        Showers kept at most, drawn at random; those without any point are left out.
     below_mev
         See `merge_deposits`; points that lie at the centre of a merging cell are spread over it.
     """
     rng = np.random.default_rng(len(showers))
     chosen = np.sort(rng.permutation(len(showers))[:number])
+    chosen = chosen[np.diff(showers.offsets)[chosen] > 0]
     edges = scales_of(stack).ring_edges_mm
     batches: list[Batch] = []
     columns: list[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]] = []

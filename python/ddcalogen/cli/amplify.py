@@ -30,7 +30,7 @@ def amplify(
     energy: Annotated[float, typer.Option(min=0.1, help="Energy of the photons, GeV.")] = 50.0,
     truth: Annotated[int, typer.Option(min=1000, help="Truth showers.")] = 218_000,
     training: Annotated[int, typer.Option(min=20, help="Showers to train on.")] = 1000,
-    generated: Annotated[int, typer.Option(min=1000, help="Showers to generate.")] = 1_000_000,
+    generated: Annotated[int, typer.Option(min=1000, help="Showers to generate.")] = 400_000,
     checkpoint: Annotated[
         Path | None, typer.Option(help="VAE-GAN trained on the showers of this study; without it, it is trained.")
     ] = None,

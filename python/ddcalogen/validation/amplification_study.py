@@ -274,7 +274,7 @@ def run_study(
     energy_gev: float = 50.0,
     truth_showers: int = 218_000,
     trained_on: int = 1000,
-    generated: int = 1_000_000,
+    generated: int = 400_000,
     checkpoint: Path | None = None,
     settings: Sequence[str] = (),
     observer: Observer | None = None,

@@ -40,7 +40,7 @@ METHODS: tuple[GridMethod, ...] = ("nearest", "random", "overlap")
 _LEAST_GEV = 10.0
 _PLACES = 8
 """Random places in the detector for each shower."""
-_SHOWERS = 100
+_SHOWERS = 50
 """Showers of one angle, at most."""
 _LEAST_SHOWERS = 20
 _PHASES = 10
@@ -438,6 +438,7 @@ def compare_back_projection(
     for low, high, title in _ANGLES:
         chosen = np.flatnonzero((theta >= low) & (theta <= high) & (showers.energy_gev >= _LEAST_GEV))[:_SHOWERS]
         if len(chosen) < _LEAST_SHOWERS:
+            section.tables.append(f"<p>{title}: {len(chosen)} showers, fewer than {_LEAST_SHOWERS}; left out.</p>")
             continue
         rng = np.random.default_rng([seed, 5, int(low)])
         study = _study(generator, showers.select(chosen), rng)

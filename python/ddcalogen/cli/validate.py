@@ -85,8 +85,12 @@ def validate(
         ),
     ] = False,
     zoo: Annotated[
-        Path, typer.Option(help="With --all: the table to write; records of its models go into a folder of its name.")
-    ] = Path("docs/zoo.md"),
+        Path | None,
+        typer.Option(
+            help="Table of models to write, with the records of its models in a folder of its name; with --model: add "
+            "this one. [default with --all: docs/zoo.md]"
+        ),
+    ] = None,
 ) -> None:
     """Compare a model with Geant4: numbers with uncertainties, plots, and a report that opens offline.
 
@@ -142,6 +146,8 @@ def validate(
             )
         _compare(model or DEFAULT_MODEL, against, files, output, detector, showers=showers, folds=folds, seed=seed)
         return
+    if every and zoo is None:
+        zoo = Path("docs/zoo.md")
     paths = fitting_models(files) if every else [find_model(model or DEFAULT_MODEL)]
     geometry = load_snapshot(detector)
     settings = Settings(showers=showers, seed=seed, folds=folds, low_level=low_level, in_grid=in_grid)
@@ -182,11 +188,11 @@ def validate(
             update_card(path, result)
             console.print(f"wrote the figures into the card of {path}")
         console.print(f"wrote {page}")
-        if every:
+        if zoo is not None:
             record = write_record(record_of(result, folder), zoo.with_suffix(""))
             console.print(f"wrote {record}")
             write_zoo(read_records(zoo.with_suffix("")), zoo)
-    if every:
+    if zoo is not None:
         console.print(f"wrote {zoo}")
 
 

@@ -160,6 +160,7 @@ def record_of(result: Result, folder: Path) -> Record:
             "seed": result.settings.seed,
             "folds": result.settings.folds,
             "low_level": result.settings.low_level,
+            "in_grid": result.settings.in_grid,
         },
         data=result.files,
         figures=tuple(
@@ -306,6 +307,16 @@ def _times(records: Sequence[Record]) -> str:
     return f"{text}\n\n{others}"
 
 
+def _command(record: Record) -> str:
+    """The command that measured a record, and those of its group."""
+    s = record.settings
+    which = "--model NAME.onnx --zoo docs/zoo.md" if s.get("in_grid") else "--all"
+    words = [f"ddcalogen validate {which}", *(f"--data {name}" for name in record.data), "--no-placed"]
+    words += [f"--{key} {s[key]}" for key in ("showers", "seed", "folds")]
+    words += ([] if s["low_level"] else ["--no-low-level"]) + (["--in-grid"] if s.get("in_grid") else [])
+    return " ".join(words)
+
+
 def _group(record: Record) -> tuple[str, str]:
     return record.calorimeter, record.conditions
 
@@ -328,14 +339,9 @@ def write_zoo(records: Sequence[Record], path: Path) -> None:
     parts = []
     for (calorimeter, conditions), members in groups.items():
         members = sorted(members, key=lambda r: (not r.packaged, r.name))
-        first = members[0]
-        files = " ".join(f"--data {name}" for name in first.data)
-        dates = sorted({r.date for r in members})
         parts.append(
-            f"### {calorimeter}: {conditions}\n\n"
-            f"`ddcalogen validate --all {files} --showers {first.settings['showers']} --seed "
-            f"{first.settings['seed']} --folds {first.settings['folds']}`, {' and '.join(dates)}.\n\n"
-            f"{_figures(members)}"
+            f"### {calorimeter}: {conditions}\n\n`{_command(members[0])}`, "
+            f"{' and '.join(sorted({r.date for r in members}))}.\n\n{_figures(members)}"
         )
     everything = list(records)
     text = f"""# Models and how good they are

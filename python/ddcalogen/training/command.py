@@ -31,7 +31,8 @@ def training_configuration(card: ModelCard) -> str:
         The model was not trained by this package.
     """
     config = card.provenance.training.get("config")
-    if not isinstance(config, dict) or card.system not in system_names():
+    known = card.system in system_names()
+    if not known or not isinstance(config, dict) or not {"data", "training", "settings"} <= set(config):
         raise ConfigurationError(
             "the model's card holds no configuration of a training",
             found=f"{card.name}, system '{card.system}'",

@@ -71,15 +71,15 @@ MEASURED_TIMES: tuple[tuple[str, str, str, str], ...] = (
 
 _CC2 = "(2309.05704, notebook)"
 
-PUBLISHED_OF_SYSTEM: dict[str, dict[str, str]] = {
-    "gan": {"correlations: mean |Δ correlation|": "0.058 (2005.05334)"},
-    "wgan": {"correlations: mean |Δ correlation|": "0.187 (2005.05334)"},
-    "bib_ae": {
+PUBLISHED_OF_SYSTEM: dict[tuple[str, str], dict[str, str]] = {
+    ("ECAL", "gan"): {"correlations: mean |Δ correlation|": "0.058 (2005.05334)"},
+    ("ECAL", "wgan"): {"correlations: mean |Δ correlation|": "0.187 (2005.05334)"},
+    ("ECAL", "bib_ae"): {
         "correlations: mean |Δ correlation|": "0.132 (2005.05334)",
         "classifier 10 features (ConvL2LFlows): AUC": "0.90 (Buss, 23.03.2023)",
     },
-    "l2lflows": {"classifier 10 features (ConvL2LFlows): AUC": "0.71 (Buss, 23.03.2023)"},
-    "point_cloud": {
+    ("ECAL", "l2lflows"): {"classifier 10 features (ConvL2LFlows): AUC": "0.71 (Buss, 23.03.2023)"},
+    ("ECAL", "point_cloud"): {
         "classifier 25 features (CaloClouds II): AUC": f"0.9281 ± 0.0014 {_CC2}",
         "W1 × 100: occupancy": f"3.6 ± 0.5 {_CC2}",
         "W1 × 100: sampling fraction": f"26.4 ± 0.4 {_CC2}",
@@ -87,7 +87,7 @@ PUBLISHED_OF_SYSTEM: dict[str, dict[str, str]] = {
         "W1 × 100: E long": f"3.7 ± 1.6 {_CC2}",
         "W1 × 100: E rad": f"11.6 ± 1.5 {_CC2}",
     },
-    "point_cloud_distilled": {
+    ("ECAL", "point_cloud_distilled"): {
         "classifier 25 features (CaloClouds II): AUC": f"0.9231 ± 0.0008 {_CC2}",
         "W1 × 100: occupancy": f"6.1 ± 0.7 {_CC2}",
         "W1 × 100: sampling fraction": f"9.8 ± 0.5 {_CC2}",
@@ -96,4 +96,4 @@ PUBLISHED_OF_SYSTEM: dict[str, dict[str, str]] = {
         "W1 × 100: E rad": f"8.3 ± 1.9 {_CC2}",
     },
 }
-"""Figures that were published for the same kind of system, by system and by the name of our figure."""
+"""Figures that were published for the same kind of system, by (calorimeter, system) and name of our figure."""

@@ -243,7 +243,7 @@ def _figures(records: Sequence[Record]) -> str:
         anchor = next(f for f in found if f is not None)
         cells = []
         for record, figure in zip(records, found, strict=True):
-            published = PUBLISHED_OF_SYSTEM.get(record.system, {}).get(name)
+            published = PUBLISHED_OF_SYSTEM.get((record.calorimeter, record.system), {}).get(name)
             cells.append(
                 ("" if figure is None else _value(figure.model, figure.model_error))
                 + (f"<br>published {published}" if published else "")
@@ -266,7 +266,7 @@ def _made(records: Sequence[Record]) -> str:
                 f"`{r.training_command}`" if r.training_command else "",
             ]
         )
-    return _markdown(["model", "system", "weights", "MB", "showers trained on", "seed", "command"], rows)
+    return _markdown(["model", "system", "weights", "MB", "showers of the training split", "seed", "command"], rows)
 
 
 def _proved(records: Sequence[Record]) -> str:

@@ -74,8 +74,9 @@ def test_teacher_is_left_to_be_named() -> None:
 
 def test_models_not_trained_here_have_none() -> None:
     card = read_card(find_model("ild_ecal_em_layered"))
-    other: dict[str, Any] = {"provenance": card.provenance.model_copy(update={"training": {}})}
-    assert training_command(card.model_copy(update=other)) is None
+    for training in ({}, {"config": {"steps": 3}}):
+        other: dict[str, Any] = {"provenance": card.provenance.model_copy(update={"training": training})}
+        assert training_command(card.model_copy(update=other)) is None
     with pytest.raises(ConfigurationError, match="no configuration"):
         training_configuration(card.model_copy(update=other))
 

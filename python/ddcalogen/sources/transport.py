@@ -401,8 +401,9 @@ class _Faces:
 
         leaves = np.flatnonzero(past_barrel & (to_end <= max_path_mm))
         meeting.path_mm[leaves] = to_end[leaves]
-        at_end = helices.take(leaves).position(to_end[leaves])
-        holes = [_in_hole(face, at_end) for _, face in self.ends if face.distance_mm == self.first_end_mm]
+        # of several faces (HCAL: a ring in front of the endcap) each has its own hole; what is left of all is the beam's
+        leaving = helices.take(leaves)
+        holes = [_in_hole(face, leaving.position(leaving.path_to_end(face.distance_mm))) for _, face in self.ends]
         in_hole = np.logical_and.reduce(holes) if holes else np.zeros(len(leaves), np.bool_)
         meeting.status[leaves] = np.where(in_hole, EntryStatus.BEAM_HOLE, EntryStatus.GAP)
         unmet = past_barrel & (meeting.status == EntryStatus.GAP)

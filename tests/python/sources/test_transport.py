@@ -388,6 +388,21 @@ def test_slit_at_the_end_of_the_barrel(ecal: Geometry) -> None:
         assert entries.position_mm[0, 0] == pytest.approx(APOTHEM)
 
 
+def test_hole_of_a_ring_leads_to_the_endcap_behind() -> None:
+    """As in the HCAL: the ring in front is open where the endcap is; the beam leaves through the holes of both."""
+    ring = dataclasses.replace(ECAL_FACES[ENDCAP], detector="Ring", r_inner_mm=1500.0, r_outer_mm=1800.0)
+    behind = dataclasses.replace(ECAL_FACES[ENDCAP], distance_mm=2600.0, z_min_mm=2600.0, z_max_mm=2800.0)
+    geometry = detector((ECAL_FACES[BARREL], ring, behind))
+    for r, status, face in (
+        (1700.0, EntryStatus.ENTERED, 1),
+        (1000.0, EntryStatus.ENTERED, 2),
+        (100.0, EntryStatus.BEAM_HOLE, -1),
+    ):
+        entries = shoot(geometry, [0.0, 0.0, 10.0], charge=0.0, pdg=22, mass=0.0, vertex=[r, 0.0, 0.0])
+        assert status_of(entries) is status
+        assert entries.face[0] == face
+
+
 def test_end_faces_behind_the_first_are_tried_next() -> None:
     hcal = dataclasses.replace(
         ECAL_FACES[ENDCAP], detector="HcalEndcap", distance_mm=2650.0, r_inner_mm=350.0, r_outer_mm=3225.0, symmetry=16

@@ -83,8 +83,6 @@ class Scales:
         Whether a layer is the second of a pair; 0, 1 or -1 for thin and thick absorbers and another calorimeter.
     early, late
         Which layers are summed up as front and back.
-    leaks
-        Showers may go on behind the last layer: layers also see the energy that is left, and more Gaussians are mixed.
     """
 
     mev_per_gev: float
@@ -95,7 +93,6 @@ class Scales:
     kind: tuple[float, ...]
     early: tuple[float, ...]
     late: tuple[float, ...]
-    leaks: bool
 
 
 def scales_of(stack: Stack) -> Scales:
@@ -107,7 +104,7 @@ def scales_of(stack: Stack) -> Scales:
         depth = _depth_x0(pads)
         return Scales(
             *(23.5, 0.5, RING_EDGES_MM, tuple(depth), tuple(second), tuple(thick)),
-            *(tuple(float(n < 8) for n in range(pads)), tuple(thick), False),
+            *(tuple(float(n < 8) for n in range(pads)), tuple(thick)),
         )
     # nuclear interaction lengths: tungsten 99.5 mm; 20 mm of steel and a scintillator 0.125
     front = [4.0 * (x * 3.504 / 99.5) for x in _depth_x0(pads)]
@@ -117,7 +114,7 @@ def scales_of(stack: Stack) -> Scales:
     late = [0.0] * pads + [float(n >= THIN_LAYERS) for n in range(tiles)]
     return Scales(
         *(20.0, 1.5, TILE_RING_EDGES_MM, tuple(depth), tuple(second + flat)),
-        *(tuple(thick + [-1.0 if pads else 0.0] * tiles), tuple(early), tuple(late), True),
+        *(tuple(thick + [-1.0 if pads else 0.0] * tiles), tuple(early), tuple(late)),
     )
 
 
@@ -274,7 +271,7 @@ class LayeredNetworks(nn.Module):
         super().__init__()
         self.layers, self.scales = stack.layers, scales_of(stack)
         self.response = Mixture(4, (24, 24), 3, 0.05)
-        self.layer = Mixture(18, layer_hidden, 7, 0.004) if self.scales.leaks else Mixture(17, layer_hidden, 4, 0.004)
+        self.layer = Mixture(17, layer_hidden, 4, 0.004)
         self.number = Mixture(10, (24,), 2, 0.03)
         self.count = Mixture(11, (32,), 2, 0.01)
         self.latent = nn.ModuleList([Mixture(15 + k, (32, 24), 3, 0.03) for k in range(LATENTS)])
@@ -354,9 +351,8 @@ class LayeredNetworks(nn.Module):
         levels = [p.path * (1.0 / 12.0) - 1.0, self.second, self.thick, first, self.index * (1.0 / 15.0) - 1.0]
         return torch.stack([c * one for c in (*columns, *levels)], 1)
 
-    def history(
-        self, before: Tensor, rest: Tensor, moment: Tensor, last: Sequence[Tensor], total: Tensor
-    ) -> list[Tensor]:
+    @staticmethod
+    def history(before: Tensor, rest: Tensor, moment: Tensor, last: Sequence[Tensor]) -> list[Tensor]:
         """Features of a layer from the layers before it.
 
         Parameters
@@ -367,16 +363,11 @@ class LayeredNetworks(nn.Module):
             Sum of energy times distance to the layer, MeV times 10 radiation lengths.
         last
             The three layers before, as ln(1 + E / MEV_UNIT) / 3.5.
-        total
-            Energy of the shower in MeV.
         """
-        features = [rest, torch.sqrt(rest), moment / (before + 0.05), torch.pow(before, 0.2), *last]
-        if self.scales.leaks:
-            features.append(natural_log(1.0 + rest * total * (1.0 / MEV_UNIT)) * (1.0 / 3.5))
-        return features
+        return [rest, torch.sqrt(rest), moment / (before + 0.05), torch.pow(before, 0.2), *last]
 
     def known_history(self, p: Incident, layer_mev: Tensor, total: Tensor) -> Tensor:
-        """`history` of all layers of given showers, [B, 7 or 8, layers]."""
+        """`history` of all layers of given showers, [B, 7, layers]."""
         before = torch.cumsum(layer_mev, 1) - layer_mev
         behind = torch.cumsum(layer_mev * p.path, 1) - layer_mev * p.path
         seen = torch.nn.functional.pad(torch.log1p(layer_mev / MEV_UNIT) / 3.5, (3, 0))
@@ -386,7 +377,6 @@ class LayeredNetworks(nn.Module):
                 torch.clamp(1.0 - before / total, min=0.0),
                 torch.clamp(0.1 * (p.path * before - behind), min=0.0),
                 [seen[:, 2:-1], seen[:, 1:-2], seen[:, :-3]],
-                total,
             ),
             1,
         )
@@ -519,14 +509,13 @@ class ShowerSampler(Sampler):
         gaps = 0.1 * (p.path - torch.cat([p.path[:, :1], p.path[:, :-1]], 1))
         gap = torch.split(gaps[:, None], 1, 2)
         noise = zip(torch.split(u, 1, 2), torch.split(z, 1, 2), strict=True)
-        whole = total[:, :, None]
-        share = 1.0 / whole
+        share = (1.0 / total)[:, :, None]
         before = torch.zeros_like(share)
         rest, moment, last = before + 1.0, before, [before, before, before]
         energies = []
         for layer, (u_layer, z_layer) in enumerate(noise):
             moment = moment + before * gap[layer]
-            features = torch.cat([fixed[layer], *net.history(before, rest, moment, last, whole)], 1)
+            features = torch.cat([fixed[layer], *net.history(before, rest, moment, last)], 1)
             drawn = torch.clamp(net.layer.draw(features, u_layer, z_layer), 0.0, 8.5)
             energy = MEV_UNIT * torch.exp(drawn) - MEV_UNIT
             before, rest = before + energy, torch.relu(rest - energy * share)

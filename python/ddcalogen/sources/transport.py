@@ -401,7 +401,7 @@ class _Faces:
 
         leaves = np.flatnonzero(past_barrel & (to_end <= max_path_mm))
         meeting.path_mm[leaves] = to_end[leaves]
-        # of several faces (HCAL: a ring in front of the endcap) each has its own hole; what is left of all is the beam's
+        # of several faces (HCAL: a ring in front of the endcap) each has a hole of its own; the beam passes all
         leaving = helices.take(leaves)
         holes = [_in_hole(face, leaving.position(leaving.path_to_end(face.distance_mm))) for _, face in self.ends]
         in_hole = np.logical_and.reduce(holes) if holes else np.zeros(len(leaves), np.bool_)

@@ -76,8 +76,8 @@ def test_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert 0 < cost.sampler_parameters <= cost.parameters
     assert cost.flops > 0
     assert cost.memory_mb > cost.bare_mb > 10
-    assert [s.name for s in cost.stages] == ["flow", "diffusion"]
-    assert [s.batch for s in cost.stages] == [config.settings["flow_batch"], config.data.batch]
+    assert [s.name for s in cost.stages] == ["showers", "points"]
+    assert [s.batch for s in cost.stages] == [config.settings["shower_batch"], config.settings["point_batch"]]
     assert all(s.batch_timed == min(s.batch, 16) for s in cost.stages)
     assert all(s.steps_timed == 2 for s in cost.stages)
     for stage in cost.stages:

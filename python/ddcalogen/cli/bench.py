@@ -158,7 +158,7 @@ def systems(
     data: Annotated[list[Path], typer.Option("--data", help="Shower files; may be repeated.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Table to write.")] = Path("docs/systems.md"),
     system: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.", show_default=False)] = None,
-    seconds: Annotated[float, typer.Option(min=0.0, help="For timing a stage, at most (two steps in any case).")] = 60,
+    seconds: Annotated[float, typer.Option(min=0.0, help="For timing a stage, at most (five steps in any case).")] = 60,
     smoke: Annotated[bool, typer.Option("--smoke", help="The small networks of --smoke runs.")] = False,
 ) -> None:
     """What training and generating costs with each system: parameters, operations, memory, time per epoch.

@@ -36,9 +36,9 @@ from ddcalogen.training.threads import one_thread
 
 __all__ = ["Cost", "StageCost", "configurations", "measure_apart", "measure_cost", "write_table"]
 
-_STEPS, _LEAST_STEPS = 10, 2
+_STEPS, _LEAST_STEPS = 10, 5
 _SECONDS = 60.0
-"""A stage is timed over 10 steps (two rounds of five critic steps), fewer when these take longer."""
+"""A stage is timed over 10 steps after a first one (two rounds of five critic steps), or 5 when these take longer."""
 _SMALL_BATCH = 16
 """Showers per step where steps of the configuration's size take too long."""
 _STANDARDISED = 4
@@ -141,25 +141,28 @@ def _endless(stream: ShowerStream, system: System[Any], stage: Stage, batch: int
 
 def _time_stage(system: System[Any], stage: Stage, stream: ShowerStream, batch: int, seconds: float) -> StageCost:
     step = _BareStep(stage, system.optimisers(stage.name), stream)
-    # from the middle of the stage on: what happens once at its ends is not typical
-    step.index = stage.steps // 2 + 1
+    # from the middle of the stage on: what happens once at its ends is not typical; the last of five ends a round
+    step.index = stage.steps // 20 * 10 + _STEPS - _LEAST_STEPS
     size = batch if system.representation(stage.name) is None else min(batch, _SMALL_BATCH)
     batches = _endless(stream, system, stage, size)
-    system.training_step(next(batches), step)
-    if size < batch:
+
+    def timed() -> float:
         start = time.process_time()
         system.training_step(next(batches), step)
-        if (time.process_time() - start) * batch / size * (_LEAST_STEPS + 1) <= seconds:
-            size = batch
-            batches = _endless(stream, system, stage, size)
-            system.training_step(next(batches), step)
-    done, start = 0, time.process_time()
-    while done < _STEPS and (done < _LEAST_STEPS or time.process_time() - start < seconds):
         step.index += 1
-        system.training_step(next(batches), step)
-        done += 1
-    each = (time.process_time() - start) / done
-    return StageCost(stage.name, batch, size, done, each, each / size * stream.size)
+        return time.process_time() - start
+
+    times = [timed()]
+    if size < batch and times[0] * batch / size * _LEAST_STEPS <= seconds:
+        size, times = batch, []
+        step.index -= 1
+        batches = _endless(stream, system, stage, size)
+    while len(times) <= _STEPS and (len(times) < _LEAST_STEPS or sum(times) < seconds):
+        times.append(timed())
+    if len(times) > _LEAST_STEPS:
+        del times[0]
+    each = float(np.mean(times))
+    return StageCost(stage.name, batch, size, len(times), each, each / size * stream.size)
 
 
 def _fitting(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> list[str | os.PathLike[str]]:
@@ -190,7 +193,7 @@ def measure_cost(
     configuration
         What the configuration is called.
     seconds
-        For each stage, at most (two steps in any case).
+        For each stage, at most (five steps in any case).
 
     Raises
     ------
@@ -352,8 +355,8 @@ def write_table(costs: Sequence[Cost], path: Path) -> None:
         "  the untrained sampler, a multiplication and an addition counted as two.",
         f"- Memory: peak of a process of its own that trains; {bare:.0f} MB of it are Python and PyTorch.",
         "- Epoch: processor time of each stage that trains by gradients, over the showers given, making the batches",
-        f"  included; from {_STEPS} steps, fewer where these take long, and then with {_SMALL_BATCH} showers per step",
-        f"  (`{_SMALL_BATCH} of BATCH`; memory is that of the smaller steps).",
+        f"  included; from {_LEAST_STEPS} to {_STEPS} steps, with {_SMALL_BATCH} showers each where steps of the",
+        f"  configuration take too long (`{_SMALL_BATCH} of BATCH`; memory is that of the smaller steps).",
         "",
         "| system | configuration | parameters, trained | exported | GFLOP per shower | memory, MB "
         "| s per epoch (batch) | showers |",

@@ -79,7 +79,7 @@ def test_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert [s.name for s in cost.stages] == ["showers", "points"]
     assert [s.batch for s in cost.stages] == [config.settings["shower_batch"], config.settings["point_batch"]]
     assert all(s.batch_timed == min(s.batch, 16) for s in cost.stages)
-    assert all(s.steps_timed == 2 for s in cost.stages)
+    assert all(s.steps_timed == 5 for s in cost.stages)
     for stage in cost.stages:
         assert stage.epoch_seconds == pytest.approx(stage.step_seconds * cost.showers / stage.batch_timed)
     with pytest.raises(InputError, match="no showers"):

@@ -352,7 +352,7 @@ def write_table(costs: Sequence[Cost], path: Path) -> None:
         "",
         "- Configuration: `NAME` is `configs/NAME.yaml` of the package, of the published size where there is one.",
         "- Operations: matrix products and convolutions of one 50 GeV shower (or the nearest energy of the domain) in",
-        "  the untrained sampler, a multiplication and an addition counted as two.",
+        "  the untrained sampler, a multiplication and an addition counted as two; no element-wise operations.",
         f"- Memory: peak of a process of its own that trains; {bare:.0f} MB of it are Python and PyTorch.",
         "- Epoch: processor time of each stage that trains by gradients, over the showers given, making the batches",
         f"  included; from {_LEAST_STEPS} to {_STEPS} steps, with {_SMALL_BATCH} showers each where steps of the",

@@ -71,13 +71,12 @@ def test_every_configuration_belongs_to_its_system() -> None:
 def test_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     showers = write_showers(tmp_path / "toy.h5")
     (tmp_path / "other.h5").write_text("no shower file")
-    cost = measure_apart("point_cloud", "", None, [showers, tmp_path / "other.h5"], smoke=True, seconds=0.0)
-    config = load_config("point_cloud", smoke=True)
+    cost = measure_apart("gan", "", None, [showers, tmp_path / "other.h5"], smoke=True, seconds=0.0)
+    config = load_config("gan", smoke=True)
     assert 0 < cost.sampler_parameters <= cost.parameters
     assert cost.flops > 0
     assert cost.memory_mb > cost.bare_mb > 10
-    assert [s.name for s in cost.stages] == ["showers", "points"]
-    assert [s.batch for s in cost.stages] == [config.settings["shower_batch"], config.settings["point_batch"]]
+    assert [(s.name, s.batch) for s in cost.stages] == [("adversarial", config.data.batch)]
     assert all(s.batch_timed == min(s.batch, 16) for s in cost.stages)
     assert all(s.steps_timed == 5 for s in cost.stages)
     for stage in cost.stages:

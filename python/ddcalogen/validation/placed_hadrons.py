@@ -234,7 +234,7 @@ def compare_placed_hadrons(
         + "; ".join(f"<em>{region}</em>: {region_text(generator, region)}" for region in by_region)
         + f". {said}There is no full simulation of hadrons in the whole detector to compare with: this tests the model "
         "in real cells, not what the placement itself does to a shower at gaps and corners, the same for both. "
-        "Green: within 2 standard deviations of Geant4, yellow: within 5.",
+        "✓: within 2 standard deviations of Geant4, ≈: within 5, ✗: beyond.",
         [report.table(["region", "figure", "Geant4", "model"], rows)],
         [(plots.save(picture, folder / "plots"), picture.caption) for picture in pictures],
     )

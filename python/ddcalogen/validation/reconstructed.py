@@ -423,7 +423,7 @@ def compare_reconstructed(
             + said[kind]
             + " Each sample is compared with its own stable generator particles (without neutrinos); the object of "
             "highest energy with the particle of highest energy; an angle to a charged particle's direction contains "
-            "its bending. Green: within 2 standard deviations of full simulation, yellow: within 5.",
+            "its bending. ✓: within 2 standard deviations of full simulation, ≈: within 5, ✗: beyond.",
             [report.table(["figure", "full simulation", "fast simulation"], rows)],
             [(plots.save(p, folder / "plots"), p.caption) for p in ([picture] if picture else []) + pictures],
         )

@@ -390,7 +390,6 @@ _COLUMNS = {
     "hits_ratio": "cells",
     "visible_ratio": "visible energy",
     "mip_peak_mev": "MIP peak (MeV)",
-    "spectrum_separation": "separation of spectrum",
     "s_curve_mm": "S-curve (mm)",
     "shift_sigma90_mm": "σ90 (mm)",
     "width_ratio": "width",
@@ -486,8 +485,8 @@ _TEXT = (
     "where the cells of all layers lie in line. <em>S-curve</em>: position in the same direction, the centre of "
     "gravity of the cells less that of the points, over the entry point inside a cell: amplitude of the first "
     "harmonic; a position that is always the cell's centre has 1.62 mm. <em>σ90</em>: rms of the narrowest 90 % "
-    "of the position. <em>Lost</em>: energy in dead areas or outside. <em>Separation</em>: separation power of "
-    "the spectrum of all cells. –: there is no MIP peak. Errors: bootstrap over showers."
+    "of the position. <em>Lost</em>: energy in dead areas or outside. –: there is no MIP peak. Errors: bootstrap "
+    "over showers."
 )
 
 

@@ -30,7 +30,7 @@ h3 { font-size: 15px; margin: 14px 0 4px; }
 p.lead { color: #444; margin: 0 0 12px; max-width: 900px; overflow-wrap: break-word; }
 nav { font-size: 14px; margin: 12px 0; } nav a { display: inline-block; margin-right: 16px; color: #005a8c; }
 table { border-collapse: collapse; font-size: 13.5px; margin: 8px 0 18px; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 3px 14px 3px 6px; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
+th, td { text-align: left; padding: 3px 9px 3px 6px; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
 th { background: #f4f4f4; vertical-align: bottom; } td.n, th.n { text-align: right; } td.n { white-space: nowrap; }
 td:first-child { min-width: 9em; } td:not(.n) { overflow-wrap: anywhere; }
 td.good { background: #e3f0fa; } td.fair { background: #fff3d1; } td.bad { background: #fbdccb; }

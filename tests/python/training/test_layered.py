@@ -15,8 +15,9 @@ from ddcalogen.training.config import load_config
 from ddcalogen.training.data import Showers
 from ddcalogen.training.sampler import example_inputs, generate, incident
 from ddcalogen.training.stacks import find_stack
+from ddcalogen.training.systems._layered_calibration import CellSample, radius_shift, spectrum_shift
 from ddcalogen.training.systems._layered_networks import LayeredNetworks, Mixture, level_of_place, place_of_level
-from ddcalogen.training.systems._layered_spots import SpotSummaries, merge_deposits
+from ddcalogen.training.systems._layered_spots import SpotSummaries, across_axis, merge_deposits, stretch
 from ddcalogen.training.systems.layered import Layered, LayeredConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -255,3 +256,82 @@ class TestSampler:
             made = generate(system.sampler(), like, depth, seed=10 + k)
             ratios.append(cells_above_threshold(made, ECAL, 0).mean() / cells_above_threshold(truth, ECAL, 1).mean())
         assert ratios[-1] == pytest.approx(1.0, abs=0.08)
+
+    def test_the_number_of_spots_of_a_shower_is_the_one_drawn(self, system: Layered) -> None:
+        """That of the layers together follows that of the shower, though layers are drawn one by one."""
+        sampler = system.sampler()
+        inputs = example_inputs(sampler, DOMAIN, 64, 3)
+        inputs["energy"] = torch.full((64, 1), 20.0)
+        net = system.networks
+        net.number.scale.fill_(1e-3)
+        net.count.centre.fill_(math.log(12.0))
+        net.count.scale.fill_(0.2)
+
+        def logarithm_of_spots_per_mev(drawn: float) -> torch.Tensor:
+            net.number.centre.fill_(drawn)
+            with torch.no_grad():
+                p = net.incident(inputs["energy"], inputs["direction"], inputs["pdg"])
+                total, _, count, _, _ = sampler._shower(p, inputs["u_shower"], inputs["z_shower"])  # type: ignore[operator]
+            return torch.log(count.sum(1) / total[:, 0])
+
+        usual = float(logarithm_of_spots_per_mev(-0.7).median())
+        few, many_spots = (logarithm_of_spots_per_mev(usual + shift) for shift in (-0.1, 0.1))
+        assert float((many_spots - few).median()) == pytest.approx(0.2, abs=0.02)
+
+
+def test_the_share_left_drifts_only_where_something_was_drawn() -> None:
+    networks = LayeredNetworks(ECAL, layer_hidden=(8, 8), table_hidden=(8, 8))
+    energy, direction, pdg = (
+        torch.full((40, 1), 10.0),
+        torch.tensor([[0.0, 0.0, 1.0]]).expand(40, 3),
+        torch.full((40, 1), 22),
+    )
+    p = networks.incident(energy, direction, pdg)
+    layers = torch.rand(40, 30)
+    total = layers.sum(1, keepdim=True)
+    exact, drifting = (networks.known_history(p, layers, total, drift)[:, 0] for drift in (0.0, 0.01))
+    torch.testing.assert_close(exact[:, -1], layers[:, -1] / total[:, 0], atol=1e-5, rtol=0.0)
+    assert torch.equal(drifting[:, 0], torch.ones(40))
+    assert 0.005 < float((drifting - exact)[:, 5:25].std()) < 0.01
+
+
+def test_far_from_the_axis_nothing_is_stretched() -> None:
+    radius, secant = np.array([0.0, 30.0, 4000.0]), np.full(3, 2.0)
+    np.testing.assert_allclose(stretch(radius, secant), [2.0, 2.0, 1.0], atol=1e-3)
+
+
+@given(radius=st.floats(0.0, 3000.0), turn=st.floats(0.0, 1.0), secant=st.floats(1.0, 2.0))
+def test_summaries_undo_the_stretch_of_the_sampler(radius: float, turn: float, secant: float) -> None:
+    r, s = np.array([radius]), np.array([secant])
+    along = r * math.cos(2 * math.pi * turn) * stretch(r, s)
+    back, found = across_axis(along, r * math.sin(2 * math.pi * turn), s)
+    assert found[0] == pytest.approx(radius, rel=0.03, abs=1e-6)
+    assert back[0] == pytest.approx(radius * math.cos(2 * math.pi * turn), abs=0.05 * radius + 1e-6)
+
+
+class TestCalibration:
+    """Shifts that bring the cells of one sample to those of another."""
+
+    @staticmethod
+    def sample(log_mev: np.ndarray, radius: np.ndarray) -> CellSample:
+        return CellSample(log_mev, radius)
+
+    def test_shifts_lead_from_one_sample_to_the_other(self) -> None:
+        rng = np.random.default_rng(0)
+        log_mev, radius = rng.normal(-1.5, 0.6, 200_000), rng.gamma(2.0, 12.0, 200_000)
+        made = self.sample(log_mev, radius)
+        truth = self.sample(log_mev + 0.03, np.exp(np.log(radius + 1.5) + 0.05) - 1.5)
+        at = np.log([0.1, 0.2, 0.4])
+        np.testing.assert_allclose(spectrum_shift(made, truth, at), 0.03, atol=0.006)
+        np.testing.assert_allclose(radius_shift(made, truth, np.array([10.0, 20.0, 40.0]), 1.5), 0.05, atol=0.01)
+
+    def test_no_shift_where_cells_are_sums_of_many_spots_or_few(self) -> None:
+        rng = np.random.default_rng(1)
+        made = self.sample(rng.normal(-1.0, 1.0, 50_000), rng.gamma(2.0, 12.0, 50_000))
+        truth = self.sample(made.log_mev + 0.1, made.radius_mm * 1.1)
+        np.testing.assert_array_equal(spectrum_shift(made, truth, np.log([3.5, 50.0])), 0.0)
+        np.testing.assert_array_equal(radius_shift(made, truth, np.array([1.0, 2.5, 200.0]), 1.5), 0.0)
+
+    def test_too_few_cells_give_no_shift(self) -> None:
+        few = self.sample(np.zeros(10), np.full(10, 20.0))
+        np.testing.assert_array_equal(spectrum_shift(few, few, np.log([0.2])), 0.0)

@@ -21,7 +21,14 @@ from ddcalogen.card import Domain, NoiseInput, SpotsOutput
 from ddcalogen.training.operators import PackedRows, cosine_and_sine, natural_log, pack_rows
 from ddcalogen.training.sampler import Sampler, capacity_limit, spots_output
 from ddcalogen.training.stacks import Stack
-from ddcalogen.training.systems._layered_spots import LATENTS, LEAST_MEV, RADIUS_OFFSET_MM, RING_EDGES_MM, RINGS
+from ddcalogen.training.systems._layered_spots import (
+    LATENTS,
+    LEAST_MEV,
+    RADIUS_OFFSET_MM,
+    RING_EDGES_MM,
+    RINGS,
+    stretch,
+)
 
 __all__ = [
     "Columns",
@@ -48,6 +55,8 @@ RADIUS_NODES, ENERGY_NODES, ENERGY_BANDS, TURN_NODES, TURN_BANDS = 20, 16, 8, 8,
 """Intervals of the tables of quantiles, and number of energy and azimuth tables between the core and the tail."""
 SPECTRUM_NODES, SPECTRUM_RANGE = 1024, (-8.0, 14.0)
 """Table from x = logit of the share of spots below an energy to the logarithm of that energy."""
+RADIUS_CORRECTION_NODES, RADIUS_CORRECTION_RANGE = 48, (0.4, 6.4)
+"""Table of the correction of radii, over ln(r + offset)."""
 LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4
 """Levels of the first nodes; those of the last are their complements."""
 GOLDEN = 0.6180339887498949
@@ -119,7 +128,10 @@ def scales_of(stack: Stack) -> Scales:
 
 
 class Columns(nn.Module):
-    """Fully connected network on columns, [B, F, M] -> [B, O, M]; x sigmoid(x) between its layers."""
+    """Fully connected network on columns, [B, F, M] -> [B, O, M]; x sigmoid(x) between its layers.
+
+    `shift` [H, M] is added to what the first hidden layer takes in.
+    """
 
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
@@ -130,11 +142,11 @@ class Columns(nn.Module):
         )
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(o, 1)) for _, o in pairs])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             if k:
                 x = x * torch.sigmoid(x)
-            x = torch.matmul(weight, x) + bias
+            x = torch.matmul(weight, x) + (bias if k or shift is None else bias + shift)
         return x
 
 
@@ -181,19 +193,19 @@ class Mixture(nn.Module):
         self.centre.copy_(values.mean())
         self.scale.copy_(values.std().clamp(min=1e-6))
 
-    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        weight, mean, log_sigma = torch.split(self.network(x), self.components, 1)
+    def _parts(self, x: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        weight, mean, log_sigma = torch.split(self.network(x, shift), self.components, 1)
         return weight, mean, self.least_sigma + torch.exp(torch.clamp(log_sigma, max=3.0))
 
-    def nll(self, x: Tensor, y: Tensor) -> Tensor:
-        """Negative log-likelihood up to a constant: x [B, F, M], y [B, M] -> [B, M]."""
-        weight, mean, sigma = self._parts(x)
+    def nll(self, x: Tensor, y: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Negative log-likelihood up to a constant: x [B, F, M], y [B, M] -> [B, M]; shift [H, M]: see `Columns`."""
+        weight, mean, sigma = self._parts(x, shift)
         pull = ((y[:, None] - self.centre) / self.scale - mean) / sigma
         return -torch.logsumexp(torch.log_softmax(weight, 1) - 0.5 * pull * pull - torch.log(sigma), 1)
 
-    def draw(self, x: Tensor, u: Tensor, z: Tensor) -> Tensor:
+    def draw(self, x: Tensor, u: Tensor, z: Tensor, shift: Tensor | None = None) -> Tensor:
         """Draw with uniform u (component) and normal z, [B, 1, M] each: [B, 1, M]."""
-        weight, mean, sigma = self._parts(x)
+        weight, mean, sigma = self._parts(x, shift)
         y = mean + sigma * z
         cumulated = torch.matmul(self.sums, torch.exp(torch.clamp(weight, max=20.0)))
         passed = (cumulated < u * cumulated[:, -1:]).to(torch.float32)
@@ -251,7 +263,15 @@ class Incident:
 
 
 class LayeredNetworks(nn.Module):
-    """All networks, their features and standardisation."""
+    """All networks, their features and standardisation.
+
+    Parameters
+    ----------
+    table_hidden
+        Widths of the network of the tables; None: without it.
+    refined
+        With parameters for each layer, a number of spots that the layers together keep to, and corrected radii.
+    """
 
     depth_x0: Tensor
     second: Tensor
@@ -266,12 +286,25 @@ class LayeredNetworks(nn.Module):
     response_range: Tensor
     count_correction: Tensor
     part: Tensor
+    layer_levels: nn.Parameter | None
+    radius_correction: Tensor
 
-    def __init__(self, stack: Stack, *, layer_hidden: Sequence[int], table_hidden: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        *,
+        layer_hidden: Sequence[int],
+        table_hidden: Sequence[int] | None,
+        refined: bool = False,
+    ) -> None:
         super().__init__()
-        self.layers, self.scales = stack.layers, scales_of(stack)
+        self.layers, self.scales, self.refined = stack.layers, scales_of(stack), refined
         self.response = Mixture(4, (24, 24), 3, 0.05)
         self.layer = Mixture(17, layer_hidden, 4, 0.004)
+        levels = nn.Parameter(0.1 * torch.randn(layer_hidden[0], stack.layers)) if refined else None
+        self.register_parameter("layer_levels", levels)
+        if refined:
+            self.register_buffer("radius_correction", torch.zeros(RADIUS_CORRECTION_NODES + 1))
         self.number = Mixture(10, (24,), 2, 0.03)
         self.count = Mixture(11, (32,), 2, 0.01)
         self.latent = nn.ModuleList([Mixture(15 + k, (32, 24), 3, 0.03) for k in range(LATENTS)])
@@ -366,15 +399,22 @@ class LayeredNetworks(nn.Module):
         """
         return [rest, torch.sqrt(rest), moment / (before + 0.05), torch.pow(before, 0.2), *last]
 
-    def known_history(self, p: Incident, layer_mev: Tensor, total: Tensor) -> Tensor:
-        """`history` of all layers of given showers, [B, 7, layers]."""
+    def known_history(self, p: Incident, layer_mev: Tensor, total: Tensor, drift: float = 0.0) -> Tensor:
+        """`history` of all layers of given showers, [B, 7, layers].
+
+        With `drift` the share that is left is a little wrong, the more the less is left: so it is in the sampler, where
+        what is drawn never quite adds up.
+        """
         before = torch.cumsum(layer_mev, 1) - layer_mev
+        rest = torch.clamp(1.0 - before / total, min=0.0)
+        if drift:
+            rest = torch.relu(rest + drift * torch.sqrt(1.0 - rest) * torch.randn_like(rest))
         behind = torch.cumsum(layer_mev * p.path, 1) - layer_mev * p.path
         seen = torch.nn.functional.pad(torch.log1p(layer_mev / MEV_UNIT) / 3.5, (3, 0))
         return torch.stack(
             self.history(
                 torch.clamp(before, min=0.0),
-                torch.clamp(1.0 - before / total, min=0.0),
+                rest,
                 torch.clamp(0.1 * (p.path * before - behind), min=0.0),
                 [seen[:, 2:-1], seen[:, 1:-2], seen[:, :-3]],
             ),
@@ -453,12 +493,24 @@ class LayeredNetworks(nn.Module):
 
         at, size = self.tables_of.radius, self.tables_of.energy
         radius = increasing(raw[:, :at], 0.45, 0.2)
+        if whole and self.refined:
+            radius = self._corrected(radius)
         bands = raw[:, at : at + size].reshape(batch, ENERGY_BANDS, ENERGY_NODES + 1, columns)
         energy = increasing(bands, SPECTRUM_RANGE[0] + 3.0, 0.6, LEAST_LEVEL_ENERGY)
         steps = torch.exp(2.0 * torch.tanh(raw[:, at + size :] * 0.5))
         summed = torch.cumsum(steps.reshape(batch, TURN_BANDS, TURN_NODES, columns), 2)
         turn = torch.cat([torch.zeros_like(summed[:, :, :1]), summed / summed[:, :, -1:]], 2)
         return torch.cat([radius, energy.reshape(batch, size, columns), turn.reshape(batch, -1, columns)], 1)
+
+    def _corrected(self, radius: Tensor) -> Tensor:
+        """Add the correction to radii, as ln(r + offset)."""
+        low, high = RADIUS_CORRECTION_RANGE
+        place = (radius - low) * (RADIUS_CORRECTION_NODES / (high - low))
+        place = torch.clamp(place, 0.0, RADIUS_CORRECTION_NODES - 0.001)
+        cell = torch.floor(place)
+        at = cell.to(torch.int64).reshape(-1)
+        below, above = (torch.gather(self.radius_correction, 0, at + k).reshape(radius.shape) for k in (0, 1))
+        return radius + below + (place - cell) * (above - below)
 
 
 class ShowerSampler(Sampler):
@@ -516,7 +568,8 @@ class ShowerSampler(Sampler):
         for layer, (u_layer, z_layer) in enumerate(noise):
             moment = moment + before * gap[layer]
             features = torch.cat([fixed[layer], *net.history(before, rest, moment, last)], 1)
-            drawn = torch.clamp(net.layer.draw(features, u_layer, z_layer), 0.0, 8.5)
+            levels = None if net.layer_levels is None else net.layer_levels[:, layer : layer + 1]
+            drawn = torch.clamp(net.layer.draw(features, u_layer, z_layer, levels), 0.0, 8.5)
             energy = MEV_UNIT * torch.exp(drawn) - MEV_UNIT
             before, rest = before + energy, torch.relu(rest - energy * share)
             last = [drawn * (1.0 / 3.5), *last[:2]]
@@ -542,13 +595,19 @@ class ShowerSampler(Sampler):
         total = net.scales.mev_per_gev * p.energy * torch.exp(0.1 * response * net.response_width(p.energy))
         energy = self._layer_energies(p, total, *noise(layers))
         summary, mean = net.summary(p, energy, total)
-        number = net.number.draw(summary, *noise())[:, 0]
-        number = (number - net.number.centre) / net.number.scale
+        log_number = net.number.draw(summary, *noise())[:, 0]
+        number = (log_number - net.number.centre) / net.number.scale
         count = net.count.draw(net.count_features(p, energy, mean, number), *noise(layers))[:, 0]
+        there = (energy > LEAST_MEV).to(torch.float32)
         c = net.count_correction.reshape(-1, 3)[net.part]
-        count = count + (c[:, 0] + c[:, 1] * p.log_energy + c[:, 2] * p.log_energy * p.log_energy)
-        count = torch.clamp(torch.floor(torch.exp(torch.clamp(count, max=7.0)) + 0.5), min=1.0)
-        count = count * (energy > LEAST_MEV).to(torch.float32)
+        correction = c[:, 0] + c[:, 1] * p.log_energy + c[:, 2] * p.log_energy * p.log_energy
+        if net.refined:  # together the layers have about as many as the shower
+            count = torch.exp(torch.clamp(count, max=7.0)) * there
+            wanted = torch.exp(torch.clamp(log_number, max=5.0)) * total / torch.clamp(net.over_layers(count), min=1.0)
+            count = count * torch.clamp(wanted, 0.7, 1.4) * torch.exp(correction)
+        else:
+            count = torch.exp(torch.clamp(count + correction, max=7.0))
+        count = torch.clamp(torch.floor(count + 0.5), min=1.0) * there
         features = net.latent_features(p, summary, number)
         drawn = features.shape[1]
         for latent in net.latents:
@@ -684,7 +743,7 @@ class LayeredSampler(ShowerSampler):
         mev = self._spectrum(look(energy_at, level, ENERGY_NODES))
         turn = look(turn_at + band(place, TURN_BANDS) * (TURN_NODES + 1), noise[:, 1] * float(TURN_NODES), TURN_NODES)
         cos, sin = cosine_and_sine(turn)
-        along, across = radius * cos * of_slot(p.secant), radius * sin
+        along, across = radius * cos * stretch(radius, of_slot(p.secant)), radius * sin
         mev = self._to_sums(packed, mev, along, across, layer_mev, latents, total)
         along, across = self._lean(packed, mev, along, across, latents)
 

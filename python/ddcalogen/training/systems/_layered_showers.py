@@ -42,6 +42,7 @@ class ShowerConfig(SystemConfig):
     calibration_showers: int = Field(default=3000, ge=8)
     calibration_rounds: int = Field(default=3, ge=1)
     learning_rate: float = Field(default=4e-3, gt=0)
+    drift: float = Field(default=0.0, ge=0, description="wrongness of the share of energy left, in training")
     latent_decay: float = Field(default=3e-3, ge=0, description="weight decay of the networks of the latents")
 
 
@@ -54,9 +55,19 @@ class ShowerSystem(System[C], Generic[C]):
     networks: LayeredNetworks
     seen: Tensor
 
-    def __init__(self, config: C, stack: Stack, domain: Domain, *, table_hidden: tuple[int, ...] | None) -> None:
+    def __init__(
+        self,
+        config: C,
+        stack: Stack,
+        domain: Domain,
+        *,
+        table_hidden: tuple[int, ...] | None,
+        refined: bool = False,
+    ) -> None:
         super().__init__(config, stack, domain)
-        self.networks = LayeredNetworks(stack, layer_hidden=config.layer_hidden, table_hidden=table_hidden)
+        self.networks = LayeredNetworks(
+            stack, layer_hidden=config.layer_hidden, table_hidden=table_hidden, refined=refined
+        )
         self.register_buffer("seen", torch.ones(len(domain.pdg)))
 
     @property
@@ -104,8 +115,9 @@ class ShowerSystem(System[C], Generic[C]):
         net, c = self.networks, self.config
         single = [*net.response.parameters(), *net.number.parameters(), *net.count.parameters()]
         latents = {"params": list(net.latent.parameters()), "weight_decay": c.latent_decay}
+        layer = [*net.layer.parameters(), *([] if net.layer_levels is None else [net.layer_levels])]
         return {
-            "layer": self.optimiser([{"params": list(net.layer.parameters())}], c.shower_steps),
+            "layer": self.optimiser([{"params": layer}], c.shower_steps),
             "shower": self.optimiser([{"params": single}, latents], c.shower_steps),
         }
 
@@ -119,7 +131,8 @@ class ShowerSystem(System[C], Generic[C]):
         net, layer_mev, counts = self.networks, batch["layer_mev"], batch["layer_counts"]
         total = layer_mev.sum(1, keepdim=True)
         with torch.no_grad():
-            fixed = torch.cat([net.layer_features(p, total), net.known_history(p, layer_mev, total)], 1)
+            history = net.known_history(p, layer_mev, total, self.config.drift)
+            fixed = torch.cat([net.layer_features(p, total), history], 1)
             # layers without energy: spread below zero, where what is drawn counts as none
             layers = torch.where(
                 layer_mev > 0.01, torch.log1p(layer_mev / MEV_UNIT), -0.1 - 0.5 * torch.rand_like(layer_mev)
@@ -131,7 +144,8 @@ class ShowerSystem(System[C], Generic[C]):
             latents = (batch["latents"] - net.latent_centre) / net.latent_scale
             features = net.latent_features(p, summary, scaled)
             count_features = net.count_features(p, layer_mev, mean, scaled)
-        layer = net.layer.nll(columns(fixed), layers.reshape(1, -1)).mean()
+        levels = None if net.layer_levels is None else net.layer_levels.repeat(1, len(total))
+        layer = net.layer.nll(columns(fixed), layers.reshape(1, -1), levels).mean()
         step.minimise("layer", layer)
         response = net.response.nll(
             columns(net.response_features(p)), self._response(p.energy, total).reshape(1, -1)
@@ -176,7 +190,12 @@ class ShowerSystem(System[C], Generic[C]):
             error = np.linalg.lstsq(at, ratio, rcond=None)[0]
             correction.sub_(torch.from_numpy(error).to(torch.float32))
             figures |= {f"{name}_cells": float(np.exp(ratio.mean())), f"{name}_spread": float(ratio.std())}
-        return figures
+        return figures | self.calibrate_spots(made, truth)
+
+    def calibrate_spots(self, made: Showers, truth: Showers) -> dict[str, float]:
+        """Correct what else of the spots is wrong, by showers of the sampler and of Geant4; returns figures."""
+        del made, truth
+        return {}
 
 
 def cells_above_threshold(showers: Showers, stack: Stack, seed: int) -> Doubles:

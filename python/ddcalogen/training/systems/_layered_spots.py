@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,8 +24,10 @@ __all__ = [
     "RING_EDGES_MM",
     "SpotSummaries",
     "Spots",
+    "across_axis",
     "merge_deposits",
     "shape_latents",
+    "stretch",
 ]
 
 Doubles = NDArray[np.float64]
@@ -41,6 +44,7 @@ LEAST_MEV = 1e-3
 """Spots of less energy are taken as this."""
 _SUBCELLS, _LEAST_SUBCELLS = 5, 3
 _RING_FLOOR_MEV = 0.02
+_ROUND_MM = 250.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +152,28 @@ def merge_deposits(showers: Showers, stack: Stack, rng: np.random.Generator, *, 
     )
 
 
+Numbers = TypeVar("Numbers", Doubles, torch.Tensor)
+
+
+def stretch(radius_mm: Numbers, secant: Numbers) -> Numbers:
+    """How much longer a shower is along the inclination than across in the plane of a layer, at a radius across.
+
+    That of a cylinder around the axis, but far out, where particles come from all sides, nothing.
+    """
+    far = radius_mm * (1.0 / _ROUND_MM)
+    far = far * far
+    return 1.0 + (secant - 1.0) / (1.0 + far * far)
+
+
+def across_axis(along_mm: Doubles, across_mm: Doubles, secant: Doubles) -> tuple[Doubles, Doubles]:
+    """Return distances along the inclination without the stretch, and radii: the inverse of what the sampler does."""
+    radius = np.hypot(along_mm / secant, across_mm)
+    for _ in range(6):
+        along = along_mm / stretch(radius, secant)
+        radius = np.hypot(along, across_mm)
+    return along, radius
+
+
 def shape_latents(
     spots: Spots, showers: int, rng: np.random.Generator, edges_mm: Sequence[float] = RING_EDGES_MM
 ) -> Doubles:
@@ -201,8 +227,7 @@ class SpotSummaries:
         if not self.spots:
             return batch
         cos = showers.direction[:, 2].astype(np.float64)[spots.shower]
-        along = spots.along_mm * cos
-        radius = np.hypot(along, spots.across_mm)
+        along, radius = across_axis(spots.along_mm, spots.across_mm, 1.0 / cos)
         order = np.lexsort((radius, slot))
         rank = np.empty(len(slot))
         rank[order] = np.arange(len(slot)) - (np.cumsum(counts) - counts)[slot[order]]

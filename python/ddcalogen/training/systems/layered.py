@@ -25,15 +25,19 @@ from pydantic import Field
 from torch import Tensor
 
 from ddcalogen.card import Domain
-from ddcalogen.training.representations import Batch
-from ddcalogen.training.sampler import Sampler
+from ddcalogen.training.data import Showers
+from ddcalogen.training.representations import Batch, mirrored
+from ddcalogen.training.sampler import Sampler, incident
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Optimiser, Stage, Step
+from ddcalogen.training.systems._layered_calibration import cells_of, radius_shift, spectrum_shift
 from ddcalogen.training.systems._layered_networks import (
     ENERGY_BANDS,
     ENERGY_NODES,
     LEAST_LEVEL_ENERGY,
     LEAST_LEVEL_RADIUS,
+    RADIUS_CORRECTION_NODES,
+    RADIUS_CORRECTION_RANGE,
     RADIUS_NODES,
     TURN_BANDS,
     TURN_NODES,
@@ -43,12 +47,17 @@ from ddcalogen.training.systems._layered_networks import (
     place_of_level,
 )
 from ddcalogen.training.systems._layered_showers import ShowerConfig, ShowerSystem, columns
-from ddcalogen.training.systems._layered_spots import SpotSummaries
+from ddcalogen.training.systems._layered_spots import RADIUS_OFFSET_MM, SpotSummaries
 
 __all__ = ["SYSTEM", "Layered", "LayeredConfig"]
 
 
 Doubles = NDArray[np.float64]
+
+_AT_ONCE = 512
+"""Showers merged at once."""
+_DAMPING = 0.8
+"""Part of a shift that is applied in one round of the calibration."""
 
 
 class LayeredConfig(ShowerConfig):
@@ -58,6 +67,9 @@ class LayeredConfig(ShowerConfig):
     spots_per_shower: int = Field(default=64, ge=1, description="drawn from each shower for a step of stage B")
     table_hidden: tuple[int, ...] = (48, 48)
     spot_steps: int = Field(default=2000, ge=1)
+    shower_batch: int = Field(default=64, ge=1)
+    merges: int = Field(default=4, ge=1, description="mergings of each shower, with cells at other places")
+    drift: float = Field(default=0.01, ge=0, description="wrongness of the share of energy left, in training")
 
 
 class Layered(ShowerSystem[LayeredConfig]):
@@ -68,7 +80,8 @@ class Layered(ShowerSystem[LayeredConfig]):
     calorimeters = ("ECAL", "HCAL", "ECAL+HCAL")
 
     def __init__(self, config: LayeredConfig, stack: Stack, domain: Domain) -> None:
-        super().__init__(config, stack, domain, table_hidden=config.table_hidden)
+        super().__init__(config, stack, domain, table_hidden=config.table_hidden, refined=True)
+        self._summaries: Batch = {}
         radius, energy = (level_of_place(torch.arange(n + 1) / n) for n in (RADIUS_NODES, ENERGY_NODES))
         self.register_buffer(
             "radius_levels", radius.clamp(LEAST_LEVEL_RADIUS, 1.0 - LEAST_LEVEL_RADIUS), persistent=False
@@ -102,9 +115,10 @@ class Layered(ShowerSystem[LayeredConfig]):
 
     def representation(self, stage: str) -> SpotSummaries | None:
         """Return the batches of a stage."""
-        if stage == "calibration":
-            return None
-        return SpotSummaries(self.config.spots_per_shower if stage == "spots" else 0, self.config.merge_below_mev)
+        return self._summary(self.config.spots_per_shower) if stage == "spots" else None
+
+    def _summary(self, spots: int) -> SpotSummaries:
+        return SpotSummaries(spots, self.config.merge_below_mev)
 
     def standardise(self, batches: Iterable[Batch]) -> None:
         """Set centres, scales and the spectrum of spot energies."""
@@ -117,7 +131,7 @@ class Layered(ShowerSystem[LayeredConfig]):
         """Return the stages: tables of spots, showers, and the correction of the number of cells."""
         return (
             Stage("spots", self.config.spot_steps, validate=False),
-            Stage("showers", self.config.shower_steps),
+            Stage("showers", self.config.shower_steps, validate=False),
             Stage("calibration", self.config.calibration_rounds, average=False),
         )
 
@@ -134,9 +148,43 @@ class Layered(ShowerSystem[LayeredConfig]):
         """Do one step of a stage."""
         if step.stage == "calibration":
             return self.calibrate(step)
+        if step.stage == "showers":
+            batch = self._summaries_of(step)
         with torch.no_grad():
             p = self.networks.incident(batch["energy"], batch["direction"], batch["pdg"])
         return self.shower_step(p, batch, step) if step.stage == "showers" else self._spot_step(p, batch, step)
+
+    def _summaries_of(self, step: Step) -> Batch:
+        """Draw showers from those of the training split, which are merged once (a few times each) and kept."""
+        if not self._summaries:
+            showers, parts = step.training_showers(), []
+            for number in range(self.config.merges):
+                for start in range(0, len(showers), _AT_ONCE):
+                    some = showers.select(np.arange(start, min(start + _AT_ONCE, len(showers))))
+                    if number % 2:
+                        some = mirrored(some, step.mirror)
+                    make = self._summary(0)
+                    parts.append(incident(some) | make(some, self.stack, np.random.default_rng([number, start])))
+            self._summaries = {name: torch.cat([part[name] for part in parts]).to(step.device) for name in parts[0]}
+        size = len(self._summaries["energy"])
+        rows = torch.from_numpy(step.rng.integers(0, size, self.config.shower_batch)).to(step.device)
+        return {name: values[rows] for name, values in self._summaries.items()}
+
+    def calibrate_spots(self, made: Showers, truth: Showers) -> dict[str, float]:
+        """Correct energies and radii of spots so that those of readout cells are right; see `_layered_calibration`."""
+        if tuple(self.stack.parts) != ("ecal",):
+            return {}  # its ranges are those of silicon pads
+        net = self.networks
+        cells = cells_of(made, truth, self.stack, 0), cells_of(truth, truth, self.stack, 1)
+        log_mev = net.log_mev.double().numpy()
+        log_mev = log_mev + _DAMPING * spectrum_shift(*cells, log_mev)
+        net.log_mev.copy_(torch.from_numpy(np.maximum.accumulate(log_mev) + 1e-7 * np.arange(len(log_mev))))
+        nodes = np.linspace(*RADIUS_CORRECTION_RANGE, RADIUS_CORRECTION_NODES + 1)
+        now = nodes + net.radius_correction.double().numpy()
+        shift = radius_shift(*cells, np.exp(now) - RADIUS_OFFSET_MM, RADIUS_OFFSET_MM)
+        corrected = np.maximum.accumulate(now + _DAMPING * shift)
+        net.radius_correction.copy_(torch.from_numpy(corrected - nodes))
+        return {"radius": float(abs(shift).max())}
 
     def _spot_step(self, p: Incident, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         net, layer_mev = self.networks, batch["layer_mev"]

@@ -13,11 +13,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from ddcalogen import _core
+from ddcalogen.card import read_card
 from ddcalogen.engine import GUARD_DECISIONS, SHOWER_STATUSES, Generator, Showers, open_session
 from ddcalogen.errors import CardError, ConfigurationError, DDCaloGenError, InputError, ModelError
 from ddcalogen.geometry import Geometry
 from ddcalogen.models import find_model, shipped_models
-from toys import photons
+from toys import covered_particles, photons
 
 ORT_LIBRARY = next(iter((Path(ort.__file__).parent / "capi").glob("libonnxruntime.so.*")), None)
 needs_cpp_session = pytest.mark.skipif(
@@ -34,17 +35,19 @@ def assert_same(a: Showers, b: Showers) -> None:
 @pytest.mark.parametrize("model", sorted(shipped_models()))
 class TestShippedModels:
     def test_same_cells_whatever_batch_and_threads(self, model: str, ild: Geometry) -> None:
-        particles = photons(256, energy_gev=(0.6, 60.0))
+        card = read_card(find_model(model))
+        lowest = max(0.6, card.domain.energy_gev[0])
+        particles = covered_particles(card, 96, (lowest, 60.0))
         reference = Generator(find_model(model), ild, seed=5, batch=256).simulate(particles)
         assert reference.simulated.all()
-        assert len(reference.cell_id) > 10_000
+        assert len(reference.cell_id) > 5_000
         for batch, threads in ((1, 1), (37, 1), (64, 4)):
             assert_same(
                 reference, Generator(find_model(model), ild, seed=5, batch=batch, threads=threads).simulate(particles)
             )
 
     def test_order_and_company_do_not_matter(self, model: str, ild: Geometry) -> None:
-        particles = photons(40)
+        particles = covered_particles(read_card(find_model(model)), 40)
         generator = Generator(find_model(model), ild, seed=5)
         together = generator.simulate(particles)
         backwards = generator.simulate(particles.take(np.arange(40)[::-1]))
@@ -55,14 +58,16 @@ class TestShippedModels:
             np.testing.assert_array_equal(together.energy_gev[a], backwards.energy_gev[b])
 
     def test_seed_event_and_particle_make_the_shower(self, model: str, ild: Geometry) -> None:
-        particles = photons(1)
+        particles = covered_particles(read_card(find_model(model)), 1)
         one = Generator(find_model(model), ild, seed=5).simulate(particles)
         assert_same(one, Generator(find_model(model), ild, seed=5).simulate(particles))
         other = Generator(find_model(model), ild, seed=6).simulate(particles)
         assert not np.array_equal(one.energy_gev, other.energy_gev)
 
     def test_accounting_closes_and_every_cell_exists(self, model: str, ild: Geometry) -> None:
-        showers = Generator(find_model(model), ild, seed=5).simulate(photons(200))
+        showers = Generator(find_model(model), ild, seed=5).simulate(
+            covered_particles(read_card(find_model(model)), 100)
+        )
         booked = showers.placed_gev + showers.dead_gev + showers.outside_gev
         np.testing.assert_allclose(showers.generated_gev, booked, rtol=1e-12)
         in_cells = np.add.reduceat(showers.energy_gev.astype(float), showers.offsets[:-1].astype(int))
@@ -75,7 +80,7 @@ class TestShippedModels:
 
     @needs_cpp_session
     def test_cpp_and_python_onnxruntime_agree(self, model: str, ild: Geometry) -> None:
-        particles = photons(64)
+        particles = covered_particles(read_card(find_model(model)), 64)
         python = Generator(find_model(model), ild, seed=5).simulate(particles)
         compiled = Generator(find_model(model), ild, seed=5, runtime="c++", library=str(ORT_LIBRARY))
         assert_same(python, compiled.simulate(particles))

@@ -101,3 +101,17 @@ def photons(number: int, seed: int = 3, energy_gev: tuple[float, float] = (1.0, 
     particles = barrel_particles(number, seed, energy_gev)
     assert np.isfinite(particles.position_mm).all()
     return particles
+
+
+def covered_particles(card: Any, number: int, energy_gev: tuple[float, float] = (10.0, 60.0)) -> Any:
+    """Particles a model is for over its calorimeter's barrel face: from the origin if it takes angles, else normal."""
+    from dataclasses import replace
+
+    from ddcalogen.cli.bench import barrel_particles
+
+    particles = barrel_particles(number, 3, energy_gev, face_mm=2058.0 if card.calorimeter.name == "HCAL" else 1804.8)
+    direction = particles.direction
+    if card.domain.theta_deg[1] < 10.0:
+        sector = np.round(np.arctan2(direction[:, 1], direction[:, 0]) / (np.pi / 4)) * np.pi / 4
+        direction = np.stack([np.cos(sector), np.sin(sector), np.zeros(number)], axis=1)
+    return replace(particles, pdg=np.full(number, card.domain.pdg[0], np.int32), direction=direction)

@@ -9,11 +9,13 @@ calorimeter, is not at hand; each record has its date.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import onnx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -83,6 +85,13 @@ class Record(_Strict):
     placed: PlacedShower
 
 
+def _behind_ecal(path: str | os.PathLike[str]) -> bool:
+    """Whether the particles of a file come to its HCAL through an ECAL."""
+    with contextlib.suppress(OSError), h5py.File(path) as file:
+        return "ecal" in file
+    return False
+
+
 def fitting_models(files: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """Models on the search path that are made for a particle of the files, and for the calorimeter these have.
 
@@ -94,8 +103,11 @@ def fitting_models(files: Sequence[str | os.PathLike[str]]) -> list[Path]:
     fitting = []
     for path in shipped_models().values():
         card = read_card(path)
+        calorimeter = card.calorimeter.name.lower()
+        if calorimeter == "hcal" and any(_behind_ecal(f) for f in files):
+            continue
         try:
-            particles = {int(p) for f in files for p in ShowerFile(f, card.calorimeter.name.lower()).pdg}
+            particles = {int(p) for f in files for p in ShowerFile(f, calorimeter).pdg}
         except InputError:
             continue
         if particles & set(card.domain.pdg):

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from ddcalogen.card import embed_card, save_model
 from ddcalogen.cli import app
@@ -14,9 +16,9 @@ from ddcalogen.edm4hep import Reader
 from ddcalogen.engine import Generator
 from ddcalogen.errors import InputError
 from ddcalogen.geometry import Geometry
-from ddcalogen.models import packaged_models, shipped_models
+from ddcalogen.models import find_model, packaged_models, shipped_models
 from ddcalogen.validation.one_shower import place_one
-from ddcalogen.validation.zoo import Record, read_records, write_record, write_zoo
+from ddcalogen.validation.zoo import Record, fitting_models, read_records, write_record, write_zoo
 from test_validate import write_showerdata
 from toy_showers import toy_showers
 from toys import card_for, constant_spots
@@ -109,3 +111,20 @@ def test_damaged_record_is_told(zoo: Path, tmp_path: Path) -> None:
 def test_record_survives_its_file(zoo: Path) -> None:
     (record,) = read_records(zoo / "zoo")
     assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_models_of_the_hcal_alone_do_not_fit_showers_that_come_through_an_ecal(tmp_path: Path) -> None:
+    particles = {"incident_energy_gev": [50.0], "direction": [[0.0, 0.0, 1.0]], "pdg": [211]}
+    for name, groups in (("hcal.h5", ("hcal",)), ("both.h5", ("ecal", "hcal"))):
+        with h5py.File(tmp_path / name, "w") as file:
+            for key, value in particles.items():
+                file[key] = np.array(value, np.int32 if key == "pdg" else np.float32)
+            for group in groups:
+                points = file.create_group(group)
+                points.attrs.update({"pitch_mm": 10.0, "grid_rotation_rad": 0.0})
+                points["offsets"] = np.array([0, 1])
+                for column in ("ix", "iy", "layer", "energy_mev"):
+                    points[column] = np.array([1])
+    assert find_model("ild_hcal_pion_pointcloud") in fitting_models([tmp_path / "hcal.h5"])
+    with pytest.raises(InputError, match="no shipped model fits"):
+        fitting_models([tmp_path / "both.h5"])

@@ -346,7 +346,7 @@ def write_zoo(records: Sequence[Record], path: Path) -> None:
     if not records:
         raise InputError("no records to make the table of models from", remedy="Validate a model with --all.")
     groups: dict[tuple[str, str], list[Record]] = {}
-    for record in sorted(records, key=lambda r: (r.calorimeter, -len(r.conditions))):
+    for record in sorted(records, key=lambda r: (not r.packaged, r.calorimeter)):
         groups.setdefault(_group(record), []).append(record)
     parts = []
     for (calorimeter, conditions), members in groups.items():

@@ -185,13 +185,13 @@ def _mark(axis: Any, x: float, text: str) -> None:
 
 
 def _heights(axis: Any, heights: Doubles, log_y: bool) -> None:
-    """Room above the histograms for the legend."""
+    """Room above the histograms and their errors for the legend."""
     heights = heights[heights > 0]
     if log_y and len(heights):
         axis.set_yscale("log")
-        axis.set_ylim(heights.min() / 2, heights.max() * 8)
+        axis.set_ylim(heights.min() / 2, heights.max() * 20)
     elif len(heights):
-        axis.set_ylim(0, 1.35 * heights.max())
+        axis.set_ylim(0, 1.7 * heights.max())
 
 
 def _ratio(

@@ -140,10 +140,10 @@ def test_models_that_fit_the_data(
     model = toy_model()
     monkeypatch.setenv("DDCALOGEN_MODEL_PATH", str(model.parent))
     assert model in fitting_models([data])
-    pions = toy_showers(5)
-    pions.pdg[:] = 211
+    kaons = toy_showers(5)
+    kaons.pdg[:] = 321
     with pytest.raises(InputError, match="no shipped model fits"):
-        fitting_models([write_showerdata(tmp_path / "pions.h5", pions)])
+        fitting_models([write_showerdata(tmp_path / "kaons.h5", kaons)])
 
 
 def test_pulls() -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the DDCaloGen authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that appear under their final name only when they are complete."""
+"""Files that appear under their final name only when they are complete, and the folders they go to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,28 @@ from pathlib import Path
 
 from ddcalogen.errors import OutputError
 
-__all__ = ["replace_when_complete"]
+__all__ = ["make_folder", "replace_when_complete"]
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder, and those it lies in, if there is none.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder '{folder}'",
+            found=error.strerror or str(error),
+            expected="a place where a folder can be made",
+            remedy="Choose another output.",
+        ) from error
+    return folder
 
 
 @contextmanager

@@ -140,9 +140,19 @@ def validate(
         _only_reconstructed(full, fast, output, detector, seed)
         return
     if against is not None:
-        if every or write_card:
+        others = {
+            "--all": every,
+            "--write-card": write_card,
+            "--zoo": zoo is not None,
+            "--in-grid": in_grid,
+            "--full-simulation": full_simulation is not None,
+            "--reco-full": bool(full),
+        }
+        if any(others.values()):
             raise ConfigurationError(
-                "--against compares two models and nothing else", remedy="Leave --all and --write-card out."
+                "--against compares two models in the shower frame and nothing else",
+                found=", ".join(name for name, given in others.items() if given),
+                remedy="Leave these options out, or --against.",
             )
         _compare(model or DEFAULT_MODEL, against, files, output, detector, showers=showers, folds=folds, seed=seed)
         return

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ddcalogen.engine import Generator
 from ddcalogen.errors import ConfigurationError
-from ddcalogen.files import replace_when_complete
+from ddcalogen.files import make_folder, replace_when_complete
 from ddcalogen.training.data import Showers, load_split, shower_ids, split_of
 from ddcalogen.validation import plots, report
 from ddcalogen.validation.amplification import (
@@ -85,7 +85,7 @@ def model_images(
     advance
         Told how many showers were made.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     depth = np.array(generator.card.calorimeter.layer_depth_mm)
     cell_mm = generator.card.calorimeter.cell_size_mm[0]
     key = hashlib.sha256(f"{generator.hash} {generator.seed} {energy_gev!r}".encode()).hexdigest()[:12]
@@ -194,6 +194,17 @@ def _label(name: str, trained_on: int) -> str:
     return "VAE-GAN, ensemble" if name == "ensemble" else "VAE-GAN, single networks"
 
 
+def _style(name: str, trained_on: int) -> dict[str, Any]:
+    """How a sample is drawn: single networks of the ensemble thinly."""
+    thin = name not in ("training", "ensemble")
+    return {
+        "ms": 2 if thin else 4,
+        "lw": 0.8 if thin else 1.5,
+        "color": _colour(name),
+        "label": _label(name, trained_on),
+    }
+
+
 def _panels() -> tuple[Any, Any]:
     import matplotlib.pyplot as plt
 
@@ -223,16 +234,8 @@ def plot_factor(result: dict[str, list[dict[str, Any]]], trained_on: int, path: 
         axis.axhline(rows[0]["truth"] / trained_on, color="k", lw=1, ls=":", label="limit of the truth sample")
         for key in rows[0]["samples"]:
             factors = [row["samples"][key]["factor"] for row in rows]
-            thin = key not in ("training", "ensemble")
             axis.errorbar(
-                x,
-                [f.value for f in factors],
-                [f.error for f in factors],
-                fmt="o-",
-                ms=2 if thin else 4,
-                lw=0.8 if thin else 1.5,
-                color=_colour(key),
-                label=_label(key, trained_on),
+                x, [f.value for f in factors], [f.error for f in factors], fmt="o-", **_style(key, trained_on)
             )
         axis.set(xscale="log", yscale="log", title=OBSERVABLES.get(name, "all five together"))
     for axis in axes[:, 0]:
@@ -251,16 +254,7 @@ def plot_deviation(result: dict[str, list[dict[str, Any]]], trained_on: int, pat
             axis.plot(x, y, dash, color="k", lw=1, label=f"{factor * trained_on} showers like the truth")
         for key in rows[0]["samples"]:
             y = np.array([row["samples"][key]["deviation"] for row in rows])
-            thin = key not in ("training", "ensemble")
-            axis.plot(
-                x,
-                y,
-                "o-",
-                ms=2 if thin else 4,
-                lw=0.8 if thin else 1.5,
-                color=_colour(key),
-                label=_label(key, trained_on),
-            )
+            axis.plot(x, y, "o-", **_style(key, trained_on))
         axis.set(xscale="log", yscale="log", title=OBSERVABLES.get(name, "all five together"))
     for axis in axes[:, 0]:
         axis.set(ylabel=f"deviation {DEVIATIONS['mse_root']}")
@@ -303,7 +297,7 @@ def run_study(
     from ddcalogen.training.loop import LAST, Silent, train
 
     plots.check_plotting()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     watch = observer or Silent()
 
     def advance(number: int) -> None:

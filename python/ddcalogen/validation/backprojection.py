@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ddcalogen import _core
 from ddcalogen.engine import Generator, GridMethod, IncidentParticles
 from ddcalogen.engine import Showers as CellShowers
+from ddcalogen.files import make_folder
 from ddcalogen.training.data import Showers
 from ddcalogen.training.representations import Grids
 from ddcalogen.training.stacks import Stack
@@ -430,7 +431,7 @@ def compare_back_projection(
     OutputError
         A picture cannot be written.
     """
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "plots")
     theta = np.degrees(np.arccos(np.clip(showers.direction[:, 2].astype(np.float64), -1, 1)))
     section = report.Section("From a grid into real cells", _TEXT)
     numbers: list[dict[str, Any]] = []

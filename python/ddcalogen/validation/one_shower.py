@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ddcalogen.engine import Generator
 from ddcalogen.errors import InferenceError
+from ddcalogen.files import make_folder
 from ddcalogen.simulate import Simulator, output_writer
 from ddcalogen.sources import GunConfig, ParticleGun
 
@@ -61,7 +62,7 @@ def place_one(generator: Generator, path: Path) -> PlacedShower:
         seed=generator.seed,
     )
     simulator = Simulator([generator])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with output_writer(simulator, path) as writer:
         summary = simulator.write(gun.events(1), writer)
     if summary.showers != 1:

@@ -25,6 +25,7 @@ from ddcalogen.edm4hep import Event, MCParticles
 from ddcalogen.engine import Generator, IncidentParticles
 from ddcalogen.engine import Showers as CellShowers
 from ddcalogen.errors import InputError
+from ddcalogen.files import make_folder
 from ddcalogen.geometry import Geometry
 from ddcalogen.reco import find_photons
 from ddcalogen.sources import transport
@@ -625,7 +626,7 @@ def compare_placed(
     ------
     InputError, InferenceError, OutputError
     """
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "plots")
     plots.check_plotting()
     rng = np.random.default_rng([seed, 4])
     sections: list[report.Section] = []

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddcalogen.engine import Generator, IncidentParticles
+from ddcalogen.files import make_folder
 from ddcalogen.training.data import Showers
 from ddcalogen.validation import plots, report
 from ddcalogen.validation.entries import REGIONS, Region, entries_in, region_text
@@ -170,7 +171,7 @@ def compare_placed_hadrons(
     ------
     ConfigurationError, InferenceError, OutputError
     """
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "plots")
     plots.check_plotting()
     readout = readout_of(generator.card.calorimeter)
     rng = np.random.default_rng([seed, 6])

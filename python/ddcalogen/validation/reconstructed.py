@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ddcalogen.edm4hep import Event, Reader
 from ddcalogen.errors import InputError
+from ddcalogen.files import make_folder
 from ddcalogen.geometry import Geometry
 from ddcalogen.reco import find_photons
 from ddcalogen.reco.edm4hep import Reconstructed, find_collections, read_clusters, read_particles
@@ -360,7 +361,7 @@ def compare_reconstructed(
     InputError
         A file cannot be read, or has nothing to compare.
     """
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "plots")
     plots.check_plotting()
     progress("reading MC truth")
     truth = {"full": Truth.join([read_truth(p) for p in full]), "fast": Truth.join([read_truth(p) for p in fast])}

@@ -20,7 +20,8 @@ from ddcalogen import __version__
 from ddcalogen.card import Figure as CardFigure
 from ddcalogen.card import GridOutput, write_card
 from ddcalogen.engine import Generator
-from ddcalogen.errors import ConfigurationError, OutputError
+from ddcalogen.errors import ConfigurationError
+from ddcalogen.files import make_folder
 from ddcalogen.training.data import Showers, file_sha256
 from ddcalogen.training.stacks import find_stack
 from ddcalogen.validation import plots, report
@@ -311,10 +312,7 @@ def write_report(
     OutputError
         The folder cannot be written.
     """
-    try:
-        (folder / "plots").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError("the report's folder cannot be made", found=f"{folder}: {error.strerror}") from error
+    make_folder(folder / "plots")
     sections: dict[str, report.Section] = {}
 
     def add(picture: plots.Picture) -> None:

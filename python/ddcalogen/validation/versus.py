@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddcalogen.engine import Generator
-from ddcalogen.errors import ConfigurationError, InputError, OutputError
+from ddcalogen.errors import ConfigurationError, InputError
+from ddcalogen.files import make_folder
 from ddcalogen.training.data import Showers, file_sha256, load_split
 from ddcalogen.validation.classifiers import caloclouds_features, convl2l_features, physics_features, separate_features
 from ddcalogen.validation.metrics import (
@@ -352,10 +353,7 @@ def write_contest(contest: Contest, folder: Path) -> Path:
     OutputError
         The folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError("the folder cannot be made", found=f"{folder}: {error.strerror}") from error
+    make_folder(folder)
     path = folder / "versus.json"
     rows = [{**dataclasses.asdict(c), "verdict": c.verdict} for c in contest.comparisons]
     write_json({**dataclasses.asdict(contest), "comparisons": rows}, path)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ddcalogen import __version__
 from ddcalogen.card import ModelCard, read_card
 from ddcalogen.errors import ConfigurationError, InputError
-from ddcalogen.files import replace_when_complete
+from ddcalogen.files import make_folder, replace_when_complete
 from ddcalogen.models import packaged_models, shipped_models
 from ddcalogen.training.command import training_command
 from ddcalogen.training.data import ShowerFile
@@ -203,7 +203,7 @@ def write_record(record: Record, folder: Path) -> Path:
     OutputError
         The file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{record.name}.json"
     with replace_when_complete(path) as partial:
         partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -132,6 +132,10 @@ def test_wrong_use_is_told(data: Path, tmp_path: Path) -> None:
     assert isinstance(result.exception, InputError)
     result = run.invoke(app, ["validate", "--all", "-m", "x", "--data", str(data)])
     assert isinstance(result.exception, ConfigurationError)
+    for extra in (["--in-grid"], ["--zoo", str(tmp_path / "zoo.md")]):  # not ignored in silence
+        result = run.invoke(app, ["validate", "--against", "x", "--data", str(data), *extra])
+        assert isinstance(result.exception, ConfigurationError)
+        assert extra[0] in str(result.exception)
 
 
 def test_models_that_fit_the_data(

@@ -8,13 +8,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from ddcalogen.cli import app
 from ddcalogen.training.data import Showers
 from ddcalogen.validation.observables import Observables, make_cells, measure
 from ddcalogen.validation.samples import distort, merge_as
+from test_validate import write_showerdata
 from toy_showers import CELL_MM, DEPTH_MM, ecal, toy_showers
 from typer.testing import CliRunner
 
@@ -87,16 +87,7 @@ def test_points_move_to_the_grid_of_others_and_no_farther_than_half_its_pitch() 
 
 def test_the_command_writes_all_figures(tmp_path: Path, toy_model: Callable[..., Path]) -> None:
     showers = toy_showers(320, 5)
-    data = tmp_path / "toy.h5"
-    table = np.column_stack([showers.x_mm, showers.y_mm, showers.layer, showers.point_energy_gev]).astype(np.float32)
-    with h5py.File(data, "w") as file:
-        rows = file.create_dataset("showers", (len(showers),), h5py.vlen_dtype(np.float32))
-        for i in range(len(showers)):
-            rows[i] = table[showers.offsets[i] : showers.offsets[i + 1]].ravel()
-        file["energies"] = showers.energy_gev[:, None]
-        file["directions"] = showers.direction
-        file["pdg"] = showers.pdg
-        file["shape"] = np.array([len(showers), 200, 4], np.int32)
+    data = write_showerdata(tmp_path / "toy.h5", showers)
     model = str(toy_model())
     arguments = ["validate", "-m", model, "--data", str(data), "-o", str(tmp_path / "out"), "--folds", "3"]
     result = CliRunner().invoke(app, [*arguments, "--against", model])

@@ -14,7 +14,7 @@ from ddcalogen.card import embed_card, save_model
 from ddcalogen.cli import app
 from ddcalogen.edm4hep import Reader
 from ddcalogen.engine import Generator
-from ddcalogen.errors import InputError
+from ddcalogen.errors import InputError, OutputError
 from ddcalogen.geometry import Geometry
 from ddcalogen.models import find_model, packaged_models, shipped_models
 from ddcalogen.validation.one_shower import place_one
@@ -106,6 +106,13 @@ def test_damaged_record_is_told(zoo: Path, tmp_path: Path) -> None:
         read_records(tmp_path)
     with pytest.raises(InputError, match="no records"):
         write_zoo([], tmp_path / "zoo.md")
+
+
+def test_folder_that_cannot_be_made_is_told(zoo: Path, tmp_path: Path) -> None:
+    (record,) = read_records(zoo / "zoo")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot make the folder"):
+        write_record(record, tmp_path / "file" / "zoo")
 
 
 def test_record_survives_its_file(zoo: Path) -> None:

@@ -17,7 +17,7 @@ struct SimulationOptions {
   std::uint64_t seed = 0;
   std::size_t batch = 64; ///< showers per network call
   unsigned threads = 1;   ///< batches in flight at once
-  GridMethod grid_method = GridMethod::Overlap;
+  GridMethod grid_method = GridMethod::RandomPoint;
   double max_entry_depth_mm = 40.; ///< later entries are left to full simulation
 };
 

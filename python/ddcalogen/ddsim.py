@@ -49,7 +49,7 @@ def setup(
     seed: int | None = None,
     provider: Provider = "cpu",
     batch_cap: int = 64,
-    grid_method: GridMethod = "overlap",
+    grid_method: GridMethod = "random",
     max_entry_depth_mm: float = 40.0,
     regions: Mapping[str, str] | None = None,
     library: str = "",

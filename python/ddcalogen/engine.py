@@ -37,7 +37,7 @@ __all__ = [
     "open_session",
 ]
 
-GridMethod = Literal["overlap", "random", "nearest"]
+GridMethod = Literal["random", "overlap", "nearest"]
 Provider = Literal["cpu", "cuda"]
 Runtime = Literal["python", "c++", "none"]
 
@@ -299,7 +299,8 @@ class Generator:
     provider, runtime, library
         See `open_session`.
     grid_method
-        How grid cells reach real cells: "overlap" (shared by area), "random" (one random point), "nearest".
+        How grid cells reach real cells: "random" (one random point), "overlap" (shared by area),
+        "nearest" (centre).
     max_entry_depth_mm
         Particles that enter deeper than this behind the calorimeter's face are left out.
 
@@ -319,7 +320,7 @@ class Generator:
         provider: Provider = "cpu",
         runtime: Runtime = "python",
         library: str = "",
-        grid_method: GridMethod = "overlap",
+        grid_method: GridMethod = "random",
         max_entry_depth_mm: float = 40.0,
     ) -> None:
         if not 0 <= seed < 2**64:

@@ -65,10 +65,10 @@ def fill(
     grid_method: Annotated[
         str,
         typer.Option(
-            help="For models that make grids: overlap (share by area), random (one point), nearest (cell centre).",
+            help="For models that make grids: one random point (random), by area (overlap), centre (nearest).",
             rich_help_panel="Running",
         ),
-    ] = "overlap",
+    ] = "random",
     layout: Annotated[
         str | None,
         typer.Option(

@@ -145,10 +145,10 @@ def simulate(
     grid_method: Annotated[
         str,
         typer.Option(
-            help="For models that make grids: by area (overlap), one random point (random), cell centre (nearest).",
+            help="For models that make grids: one random point (random), by area (overlap), centre (nearest).",
             rich_help_panel="Running",
         ),
-    ] = "overlap",
+    ] = "random",
     layout: Annotated[
         str | None,
         typer.Option(
@@ -236,7 +236,7 @@ def choices(**values: str | None) -> dict[str, str | None]:
     allowed = {
         "provider": ("cpu", "cuda"),
         "runtime": ("python", "c++"),
-        "grid_method": ("overlap", "random", "nearest"),
+        "grid_method": ("random", "overlap", "nearest"),
         "layout": ("current", "1.2", None),
     }
     for name, value in values.items():

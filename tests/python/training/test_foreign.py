@@ -99,6 +99,11 @@ def test_wrapped_model_gives_what_the_foreign_one_means(folder: Path, ild: Any) 
     assert result.simulated.any()
     account = result.account()
     assert abs(account.imbalance_gev) < 1e-6 * account.generated_gev
+    # Unless told otherwise a grid cell is not shared: shared cells would have no peak of single particles.
+    shared = Generator(folder / "wrapped.onnx", ild, seed=1, batch=16, grid_method="overlap")
+    more = shared.simulate(photons(16, energy_gev=(5.0, 50.0)))
+    assert (result.cells_per_shower <= (grid > 0).sum((1, 2, 3))).all()
+    assert more.cells_per_shower.sum() > result.cells_per_shower.sum()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import importlib.resources
 import multiprocessing
 import os
 import platform
+import re
 import resource
 import time
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ __all__ = ["Cost", "StageCost", "configurations", "measure_apart", "measure_cost
 _STEPS, _LEAST_STEPS = 10, 5
 _SECONDS = 60.0
 """A stage is timed over 10 steps after a first one (two rounds of five critic steps), or 5 when these take longer."""
-_SMALL_BATCH = 16
+_SMALL_BATCHES = (4, 16)
 """Showers per step where steps of the configuration's size take too long."""
 _STANDARDISED = 4
 """Batches that the standardisation is fitted to."""
@@ -143,8 +144,7 @@ def _time_stage(system: System[Any], stage: Stage, stream: ShowerStream, batch: 
     step = _BareStep(stage, system.optimisers(stage.name), stream)
     # from the middle of the stage on: what happens once at its ends is not typical; the last of five ends a round
     step.index = stage.steps // 20 * 10 + _STEPS - _LEAST_STEPS
-    size = batch if system.representation(stage.name) is None else min(batch, _SMALL_BATCH)
-    batches = _endless(stream, system, stage, size)
+    sizes = [batch] if system.representation(stage.name) is None else [min(batch, n) for n in (*_SMALL_BATCHES, batch)]
 
     def timed() -> float:
         start = time.process_time()
@@ -152,17 +152,19 @@ def _time_stage(system: System[Any], stage: Stage, stream: ShowerStream, batch: 
         step.index += 1
         return time.process_time() - start
 
-    times = [timed()]
-    if size < batch and times[0] * batch / size * _LEAST_STEPS <= seconds:
-        size, times = batch, []
-        step.index -= 1
-        batches = _endless(stream, system, stage, size)
+    used, times = sizes[0], [0.0]
+    for size in dict.fromkeys(sizes):
+        if times[0] * size / used * _LEAST_STEPS > seconds:
+            break
+        step.index -= size != sizes[0]
+        used, batches = size, _endless(stream, system, stage, size)
+        times = [timed()]
     while len(times) <= _STEPS and (len(times) < _LEAST_STEPS or sum(times) < seconds):
         times.append(timed())
     if len(times) > _LEAST_STEPS:
         del times[0]
     each = float(np.mean(times))
-    return StageCost(stage.name, batch, size, len(times), each, each / size * stream.size)
+    return StageCost(stage.name, batch, used, len(times), each, each / used * stream.size)
 
 
 def _fitting(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> list[str | os.PathLike[str]]:
@@ -212,7 +214,7 @@ def measure_cost(
             if system.representation(stage.name) is None and not trained:
                 continue  # closed form
             batch = min(stage.batch or config.data.batch, stream.size)
-            batches = _endless(stream, system, stage, min(batch, _SMALL_BATCH))
+            batches = _endless(stream, system, stage, min(batch, _SMALL_BATCHES[-1]))
             if number == 0 and system.representation(stage.name) is not None:
                 system.standardise([next(batches) for _ in range(_STANDARDISED)])
             system.begin(stage.name, lambda path: system)
@@ -330,14 +332,27 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
+_ROW = re.compile(r"\| [^|]* \| `(\w+)` \|")
+
+
+def _rows_of(path: Path, machine: str) -> dict[str, str]:
+    """Rows of a table that was measured on the same machine, by configuration."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {found[1]: line for line in lines if (found := _ROW.match(line))} if machine in lines else {}
+
+
 def write_table(costs: Sequence[Cost], path: Path) -> None:
-    """Write the table of systems.
+    """Write the table of systems; rows of other configurations stay if they were measured on the same machine.
 
     Raises
     ------
     OutputError
         The file cannot be written.
     """
+    machine = f"One thread of {_processor()}, PyTorch {torch.__version__}."
     bare = max((c.bare_mb for c in costs), default=0.0)
 
     def epoch(stage: StageCost) -> str:
@@ -348,26 +363,28 @@ def write_table(costs: Sequence[Cost], path: Path) -> None:
         "# What the systems cost",
         "",
         "Written by `ddcalogen bench systems`; do not edit.",
-        f"One thread of {_processor()}, PyTorch {torch.__version__}.",
+        machine,
         "",
         "- Configuration: `NAME` is `configs/NAME.yaml` of the package, of the published size where there is one.",
         "- Operations: matrix products and convolutions of one 50 GeV shower (or the nearest energy of the domain) in",
         "  the untrained sampler, a multiplication and an addition counted as two; no element-wise operations.",
         f"- Memory: peak of a process of its own that trains; {bare:.0f} MB of it are Python and PyTorch.",
         "- Epoch: processor time of each stage that trains by gradients, over the showers given, making the batches",
-        f"  included; from {_LEAST_STEPS} to {_STEPS} steps, with {_SMALL_BATCH} showers each where steps of the",
-        f"  configuration take too long (`{_SMALL_BATCH} of BATCH`; memory is that of the smaller steps).",
+        f"  included; from {_LEAST_STEPS} to {_STEPS} steps, with fewer showers each where steps of the configuration",
+        f"  take too long (`{_SMALL_BATCHES[-1]} of BATCH`; memory is that of the smaller steps).",
         "",
         "| system | configuration | parameters, trained | exported | GFLOP per shower | memory, MB "
         "| s per epoch (batch) | showers |",
         "| --- | --- | --: | --: | --: | --: | --- | --: |",
     ]
+    rows = _rows_of(path, machine)
     for c in costs:
         epochs = ", ".join(map(epoch, c.stages)) or "closed form"
         configuration = f"{c.system}_{c.configuration}" if c.configuration else c.system
-        lines.append(
+        rows[configuration] = (
             f"| {c.title} | `{configuration}` | {c.parameters:,} | {c.sampler_parameters:,} | {c.flops / 1e9:.3g} | "
             f"{c.memory_mb:.0f} | {epochs} | {c.showers:,} |"
         )
+    lines += [rows[name] for name in sorted(rows)]
     with replace_when_complete(path) as partial:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")

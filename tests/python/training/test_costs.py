@@ -34,6 +34,20 @@ def test_table(tmp_path: Path) -> None:
     assert "400 MB of it are Python and PyTorch" in text
 
 
+def test_other_rows_stay_if_measured_on_the_same_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cost(system: str, parameters: int) -> Cost:
+        return Cost(system, "", "thing", parameters, 1, 1e9, 410.0, 400.0, (), 3)
+
+    table = tmp_path / "t.md"
+    write_table([cost("b", 1), cost("c", 2)], table)
+    write_table([cost("a", 3), cost("c", 4)], table)
+    rows = [line.split("|")[2:4] for line in table.read_text().splitlines() if line.startswith("| thing")]
+    assert rows == [[" `a` ", " 3 "], [" `b` ", " 1 "], [" `c` ", " 4 "]]
+    monkeypatch.setattr(costs, "_processor", lambda: "another machine")
+    write_table([cost("d", 5)], table)
+    assert table.read_text().count("| thing |") == 1
+
+
 class Network(Sampler):
     """Two dense layers and a convolution, of known cost."""
 
@@ -77,7 +91,7 @@ def test_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert cost.flops > 0
     assert cost.memory_mb > cost.bare_mb > 10
     assert [(s.name, s.batch) for s in cost.stages] == [("adversarial", config.data.batch)]
-    assert all(s.batch_timed == min(s.batch, 16) for s in cost.stages)
+    assert all(s.batch_timed == min(s.batch, 4) for s in cost.stages)
     assert all(s.steps_timed == 5 for s in cost.stages)
     for stage in cost.stages:
         assert stage.epoch_seconds == pytest.approx(stage.step_seconds * cost.showers / stage.batch_timed)

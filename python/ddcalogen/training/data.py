@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 the DDCaloGen authors
 # SPDX-License-Identifier: Apache-2.0
-"""Shower data: packed slab files and ``showerdata`` HDF5 files, read through one door, split by shower id.
+"""Shower data: packed slab, ``showerdata`` and grid files (HDF5), read through one door, split by shower id.
 
-Both layouts give the same `Showers`: points in the shower frame (x, y in mm in the layer's plane, layer index from 0,
+All layouts give the same `Showers`: points in the shower frame (x, y in mm in the layer's plane, layer index from 0,
 visible energy in GeV), packed one shower after another.
 """
 
@@ -229,13 +229,86 @@ class _Group:
         return row, u * cos - v * sin, u * sin + v * cos, layer + self.first, energy
 
 
+_PARTICLE_OF_GRIDS = {"ecal": 22, "hcal": 211}
+"""The published grids, which do not say: photons in the ECAL (2005.05334), pi+ in the HCAL (2112.09709)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grid:
+    """A group of regular grids, ``layers`` [N, layers, nx, ny] in MeV; a cell with energy is a point in its middle.
+
+    A grid that says nothing of itself, as the published ones, has cells of the calorimeter's size and is centred on the
+    entry point.
+    """
+
+    name: str
+    cell_mm: float
+    lower_edge_mm: tuple[float, float]
+    follows_axis: bool
+    depth_mm: NDArray[np.float64]
+
+    @staticmethod
+    def find(file: h5py.File, calorimeter: str) -> _Grid | None:
+        """Return the grids of a file, if it has any."""
+        for name, group in file.items():
+            if not (isinstance(group, h5py.Group) and "layers" in group and "energy" in group):
+                continue
+            stack, shape = find_stack(calorimeter.upper()), group["layers"].shape
+            if len(shape) != 4 or shape[1] != stack.layers:
+                raise InputError(
+                    "the grids of the file do not fit the calorimeter",
+                    found=f"{file.filename}, '{name}/layers' of shape {shape}",
+                    expected=f"[showers, {stack.layers}, nx, ny] ({stack.name})",
+                )
+            cell = float(group.attrs.get("cell_mm", stack.cell_mm[0]))
+            edges = group.attrs.get("lower_edge_mm", [-n * cell / 2 for n in shape[2:]])
+            depth = np.array(stack.layer_depth_mm)
+            follows = bool(group.attrs.get("follows_axis", False))
+            return _Grid(name, cell, (float(edges[0]), float(edges[1])), follows, depth)
+        return None
+
+    def particles(self, file: h5py.File, calorimeter: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Energies, directions and PDG codes; published files give ``theta`` (rad, pi / 2 is the normal)."""
+        group = file[self.name]
+        energy = group["energy"][:].reshape(-1)
+        n = len(energy)
+        if group["layers"].shape[0] != n:
+            raise InputError("grids and energies differ in number", found=f"{file.filename}, '{self.name}'")
+        direction = np.tile(np.array([0.0, 0.0, 1.0], np.float32), (n, 1))
+        if "direction" in file:
+            direction = file["direction"][:]
+        elif "theta" in group:
+            theta = group["theta"][:].reshape(-1)
+            phi = group["phi"][:].reshape(-1) if "phi" in group else np.zeros(n)
+            across = np.cos(theta)
+            direction = np.stack([across * np.cos(phi), across * np.sin(phi), np.sin(theta)], axis=1)
+        pdg = file["pdg"][:] if "pdg" in file else np.full(n, _PARTICLE_OF_GRIDS.get(calorimeter, 0))
+        return energy, direction, pdg
+
+    def read(self, file: h5py.File, start: int, stop: int, direction: Floats) -> tuple[NDArray[Any], ...]:
+        """As `_Group.read`; `direction` of these showers."""
+        layers = file[self.name]["layers"][start:stop]
+        row, layer, ix, iy = np.nonzero(layers)
+        x, y = (edge + (i + 0.5) * self.cell_mm for edge, i in zip(self.lower_edge_mm, (ix, iy), strict=True))
+        if self.follows_axis:
+            slope = direction[row, :2] / direction[row, 2:]
+            x, y = x + self.depth_mm[layer] * slope[:, 0], y + self.depth_mm[layer] * slope[:, 1]
+        return row, x, y, layer, layers[row, layer, ix, iy] * np.float32(1e-3)
+
+    def points_per_shower(self, file: h5py.File) -> NDArray[np.int64]:
+        layers = file[self.name]["layers"]
+        counts = [np.count_nonzero(layers[i : i + 64], axis=(1, 2, 3)) for i in range(0, len(layers), 64)]
+        return np.concatenate([np.zeros(0, np.int64), *counts]).astype(np.int64)
+
+
 class ShowerFile:
-    """A shower file of either layout; the incident particles are in memory, points are read when asked for.
+    """A shower file of any layout; the incident particles are in memory, points are read when asked for.
 
     Parameters
     ----------
     path
-        Packed slab file or ``showerdata`` file.
+        Packed slab file, ``showerdata`` file, or regular grids in the layout of the published data sets
+        (`ddcalogen.training.shower_files.write_grids`; each cell with energy is a point).
     calorimeter
         Group of a slab file, "ecal" or "hcal"; "ecal+hcal": both, one behind the other (`ddcalogen.training.stacks`).
 
@@ -244,7 +317,7 @@ class ShowerFile:
     energy_gev, direction, pdg
         Incident particles, as in `Showers`.
     layout
-        "slab" or "showerdata".
+        "slab", "showerdata" or "grid".
     source
         How the showers were made, if the file says so.
 
@@ -253,7 +326,7 @@ class ShowerFile:
     ConfigurationError
         Several groups of a slab file are asked for that make up no known calorimeter.
     InputError
-        The file cannot be read, is of neither layout, or holds values that make no sense.
+        The file cannot be read, is of no known layout, or holds values that make no sense.
     """
 
     def __init__(self, path: str | os.PathLike[str], calorimeter: str = "ecal") -> None:
@@ -261,11 +334,12 @@ class ShowerFile:
         self.calorimeter = calorimeter
         names = calorimeter.split("+")
         self._groups: list[_Group] = []
+        self._grid: _Grid | None = None
         try:
             with h5py.File(self.path) as file:
                 self.source = str(file.attrs.get("source", ""))
                 if "showers" in file:
-                    self.layout: Literal["slab", "showerdata"] = "showerdata"
+                    self.layout: Literal["slab", "showerdata", "grid"] = "showerdata"
                     energy, direction, pdg = file["energies"][:, 0], file["directions"][:], file["pdg"][:]
                 elif all(name in file for name in names) and "incident_energy_gev" in file:
                     self.layout = "slab"
@@ -283,11 +357,14 @@ class ShowerFile:
                                 float(group.attrs["grid_rotation_rad"]),
                             )
                         )
+                elif grid := _Grid.find(file, calorimeter):
+                    self.layout, self._grid = "grid", grid
+                    energy, direction, pdg = grid.particles(file, calorimeter)
                 else:
                     raise InputError(
                         "the file is of no known shower layout",
                         found=f"{self.path} with {', '.join(file) or 'nothing in it'}",
-                        expected=f"a showerdata file, or a slab file with {' and '.join(repr(n) for n in names)}",
+                        expected=f"a showerdata file, grids, or a slab file with {' and '.join(map(repr, names))}",
                     )
         except (OSError, KeyError, ValueError, IndexError) as error:
             raise InputError("the shower file cannot be read", found=f"{self.path}: {error}") from error
@@ -308,6 +385,8 @@ class ShowerFile:
                 expected="positive energies, unit directions, one PDG code each, increasing offsets",
             )
         self._pitch_mm: float | NDArray[np.float64] = self._groups[0].pitch_mm if self._groups else 0.0
+        if self._grid:
+            self._pitch_mm = self._grid.cell_mm
         if len(self._groups) > 1:
             layers_of_each = [group.layers or 0 for group in self._groups]
             self._pitch_mm = np.repeat([group.pitch_mm for group in self._groups], layers_of_each)
@@ -345,6 +424,10 @@ class ShowerFile:
                         order = np.argsort(row, kind="stable")
                         row, x, y, layer, energy = row[order], x[order], y[order], layer[order], energy[order]
                     offsets = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=stop - start))))
+                elif self._grid:
+                    row, x, y, layer, energy = self._grid.read(file, start, stop, self.direction[head])
+                    count = len(self.energy_gev[head])
+                    offsets = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=count))))
                 else:
                     table = [row.reshape(-1, int(file["shape"][-1])) for row in file["showers"][head]]
                     offsets = np.concatenate(([0], np.cumsum([len(row) for row in table])))
@@ -386,7 +469,7 @@ class ShowerFile:
         return showers
 
     def points_per_shower(self) -> NDArray[np.int64]:
-        """Number of points of each shower, int64 [N], without reading them.
+        """Number of points of each shower, int64 [N].
 
         Raises
         ------
@@ -398,6 +481,8 @@ class ShowerFile:
             return counts
         try:
             with h5py.File(self.path) as file:
+                if self._grid:
+                    return self._grid.points_per_shower(file)
                 number: NDArray[np.int64] = file["num_points"][:].astype(np.int64)
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise InputError("the numbers of points cannot be read", found=f"{self.path}: {error}") from error

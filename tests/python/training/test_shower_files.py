@@ -20,6 +20,7 @@ from test_ecal_hcal import write_slab as write_pions
 pytest.importorskip("torch")
 pytest.importorskip("showerdata")
 
+from ddcalogen.training.representations import Grids
 from ddcalogen.training.shower_files import GRID_PRESETS, write_clouds, write_grids
 from ddcalogen.training.stream import Selection, ShowerStream
 
@@ -98,6 +99,59 @@ def test_energy_beyond_the_edges_is_counted(tmp_path: Path) -> None:
     x = (np.arange(120) - 59.5) * 5.088333
     mean = (where * x).sum(1) / where.sum(1)
     np.testing.assert_allclose(mean, np.tan(0.9) * np.array(find_stack("ECAL").layer_depth_mm), atol=4.0)
+
+
+@pytest.mark.parametrize("follows_axis", [False, True])
+@pytest.mark.parametrize("preset", ["ecal", "ecal-angles", "hcal-core"])
+def test_grids_are_read_again(preset: str, follows_axis: bool, tmp_path: Path) -> None:
+    chosen = GRID_PRESETS[preset]
+    calorimeter, out = chosen.calorimeter.lower(), tmp_path / "grid.h5"
+    if calorimeter == "ecal":
+        path = write_photons(tmp_path / "in.h5", 70, theta=0.3)
+    else:
+        path = write_pions(tmp_path / "in.h5", 70)
+    write_grids([path], out, chosen, follows_axis=follows_axis)
+    file, again = ShowerFile(path, calorimeter), ShowerFile(out, calorimeter)
+    assert again.layout == "grid"
+    np.testing.assert_array_equal(again.splits, file.splits)
+    np.testing.assert_array_equal(again.pdg, file.pdg)
+    showers, stack = again.read(0, 70), find_stack(chosen.calorimeter)
+    np.testing.assert_array_equal(again.points_per_shower(), np.diff(showers.offsets))
+    same = Grids(*chosen.cells, stack.cell_mm[0], follows_axis=follows_axis)
+    with h5py.File(out) as grids:
+        written = grids[chosen.group]["layers"][:]
+    np.testing.assert_allclose(1e3 * same.fill(showers, stack, np.random.default_rng(3)), written, rtol=1e-5)
+    assert len(load_split([out], "train", calorimeter)) == (file.splits == 0).sum()
+
+
+def test_grids_that_say_nothing_of_themselves(tmp_path: Path) -> None:
+    """As the published ones: a group with layers and energy, for angles theta from the plane."""
+    rng = np.random.default_rng(1)
+    layers = rng.exponential(1.0, (40, 30, 30, 30)).astype(np.float32) * (rng.uniform(size=(40, 30, 30, 30)) < 0.1)
+    path = tmp_path / "published.h5"
+    with h5py.File(path, "w") as file:
+        file["30x30/layers"], file["30x30/energy"] = layers, rng.uniform(10, 100, (40, 1)).astype(np.float32)
+    showers = ShowerFile(path).read(0, 40)
+    assert (showers.pdg == 22).all()
+    np.testing.assert_array_equal(showers.direction, np.tile(np.array([0, 0, 1], np.float32), (40, 1)))
+    np.testing.assert_allclose(showers.layer_energy_gev(30), layers.sum((2, 3)) * 1e-3, rtol=1e-5)
+    assert np.abs(showers.x_mm).max() == pytest.approx(14.5 * 5.088333)
+    with h5py.File(path, "r+") as file:
+        file["30x30/theta"] = np.full((40, 1), np.pi / 3, np.float32)
+    np.testing.assert_allclose(ShowerFile(path).direction[0], [0.5, 0, np.sqrt(0.75)], atol=1e-6)
+    with pytest.raises(InputError, match="do not fit the calorimeter"):
+        ShowerFile(path, "hcal")
+    for damage, message in ((-1.0, "damaged"), (np.nan, "damaged"), (np.inf, "damaged")):
+        with h5py.File(path, "r+") as file:
+            file["30x30/layers"][3, 4, 5, 6] = damage
+        with pytest.raises(InputError, match=message):
+            ShowerFile(path).read(0, 40)
+    for name, value in (("energy", np.ones((39, 1))), ("theta", np.ones((3, 1)))):
+        with h5py.File(path, "r+") as file:
+            del file["30x30"][name]
+            file["30x30"][name] = value
+        with pytest.raises(InputError, match=r"number|make no sense|cannot be read"):
+            ShowerFile(path)
 
 
 # -------------------------------------------------------------------------------------------------------- point clouds

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ddcalogen.card import Domain
-from ddcalogen.training.systems._grid import Calibration, CalibrationConfig, CellHead, CellsConfig
+from ddcalogen.training.systems._grid import Calibration, CalibrationConfig, CellHead, CellsConfig, annealed
 
 SIZE = (3, 6, 6)
 DOMAIN = Domain(pdg=(22,), energy_gev=(10.0, 100.0), theta_deg=(0.0, 1.0))
@@ -55,6 +55,22 @@ def test_noise_of_the_cells_has_a_weight_that_is_trained():
     assert torch.all(head.width.grad == 2.0)
 
 
+def test_the_expected_cells_are_the_mean_over_the_noise():
+    energy, grid = toy(1000, 1)
+    head = CellHead(SIZE, CellsConfig(standardise=True, noise=True))
+    head.fit(energy, grid * 1e3)
+    with torch.no_grad():
+        head.width.copy_(torch.linspace(-1.5, 1.5, head.width.numel()).reshape(SIZE))
+        x = torch.randn(1, 1, *SIZE).expand(20_000, -1, -1, -1, -1)
+        at = torch.full((20_000, 1), 60.0)
+        mean = head(x, at, torch.randn(20_000, *SIZE)).mean(0)
+        expected = head.expected(x[:1], at[:1])[0]
+    assert torch.allclose(expected, mean, atol=0.05 * float(mean.mean()), rtol=0.05)
+    plain = CellHead(SIZE, CellsConfig(standardise=True))
+    plain.fit(energy, grid * 1e3)
+    assert torch.equal(plain.expected(x[:1], at[:1]), plain(x[:1], at[:1]))
+
+
 def fractions(energy, grid):
     return (grid.sum((1, 2, 3)) / energy[:, 0]).numpy()
 
@@ -64,7 +80,7 @@ def test_calibration_turns_wrong_showers_into_right_ones_on_average():
     wrong = {"scale": 0.6, "spread": 0.3, "share": 0.6}
     made_energy, made = toy(3000, 2, **wrong)
     config = CalibrationConfig(layers=True, spectrum=True, visible=True)
-    calibration = Calibration(config, DOMAIN, 3, 0.01)
+    calibration = Calibration(config, DOMAIN, SIZE, 0.01)
     # fitted to showers of the same incident energies, as a system does it
     order, again = energy[:, 0].argsort(), made_energy[:, 0].argsort()
     calibration.fit(energy[order], made[again], true[order])
@@ -91,8 +107,36 @@ def test_calibration_turns_wrong_showers_into_right_ones_on_average():
 def test_calibration_of_right_showers_changes_little():
     energy, true = toy(3000, 1)
     _, again = toy(3000, 1)
-    calibration = Calibration(CalibrationConfig(layers=True, spectrum=True, visible=True), DOMAIN, 3, 0.01)
+    calibration = Calibration(CalibrationConfig(layers=True, spectrum=True, visible=True), DOMAIN, SIZE, 0.01)
     calibration.fit(energy, again, true)
     after = calibration(true, energy)
     filled = true > 2e-4
     assert float((after[filled] / true[filled] - 1).abs().median()) < 0.01
+
+
+def test_calibration_puts_the_energy_of_the_rings_right():
+    energy, true = toy(3000, 1)
+    _, made = toy(3000, 1)
+    x = torch.arange(6) - 2.5
+    radius = torch.hypot(x[:, None], x[None, :])
+    made = made * torch.where(radius < 2.0, 1.3, 0.6) * torch.tensor([0.8, 1.0, 1.2])[:, None, None]
+    calibration = Calibration(CalibrationConfig(layers=True, spectrum=True, visible=True), DOMAIN, SIZE, 0.01)
+    calibration.fit(energy, made, true)
+    after = calibration(made, energy)
+    for low, high in ((0.0, 1.0), (1.0, 2.0), (2.0, 3.0), (3.0, 9.0)):
+        ring = (radius >= low) & (radius < high)
+        assert float(after[:, :, ring].sum() / true[:, :, ring].sum()) == pytest.approx(1.0, abs=0.03)
+    for layer in range(3):
+        assert float(after[:, layer].sum() / true[:, layer].sum()) == pytest.approx(1.0, abs=0.03)
+
+
+def test_learning_rates_fall_to_zero_in_the_last_share_of_the_steps():
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 2.0)
+    schedule = annealed(optimiser, 10, 0.5)
+    rates = []
+    for _ in range(10):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert rates == pytest.approx([2.0] * 6 + [1.6, 1.2, 0.8, 0.4])
+    assert annealed(optimiser, 10, 0.0) is None

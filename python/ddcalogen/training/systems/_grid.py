@@ -8,13 +8,15 @@ Two options, both off by default since the sources have neither, that make train
     The network's numbers are taken relative to what each cell usually holds (`CellHead`), optionally with noise of each
     cell's own (as StyleGAN injects it, arXiv:1812.04948).
 ``calibration``
-    Behind the network, in the exported graph, factors of the layers, a monotone map of cell energies and the mean and
-    spread of the visible energy, all fitted to training showers in a last stage (`Calibration`). Layer factors and map
-    are what the layer-to-layer flows do (arXiv:2302.11594), energy scales what point clouds do (arXiv:2309.05704).
+    Behind the network, in the exported graph, factors of the layers and of rings around the axis, a monotone map of
+    cell energies and the mean and spread of the visible energy, all fitted to training showers in a last stage
+    (`Calibration`). Factors and map are what the layer-to-layer flows do (arXiv:2302.11594), energy scales what point
+    clouds do (arXiv:2309.05704).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from ddcalogen.card import Domain, NoiseInput
 from ddcalogen.training.grid_networks import MEV_PER_GEV, Size, cut_and_convert
@@ -32,9 +35,22 @@ from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Stage, Step, System, SystemConfig
 from ddcalogen.training.systems.l2lflows import LOG10, MonotoneCubic
 
-__all__ = ["Calibration", "CalibrationConfig", "CellHead", "CellsConfig", "GridConfig", "GridSampler", "GridSystem"]
+__all__ = [
+    "Calibration",
+    "CalibrationConfig",
+    "CellHead",
+    "CellsConfig",
+    "GridConfig",
+    "GridSampler",
+    "GridSystem",
+    "annealed",
+]
 
 CALIBRATE = "calibrate"
+RINGS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0)
+"""Outer edges of the rings around the axis, cells; one more is the rest."""
+ROUNDS = 2
+"""How often factors and map are fitted in turn, each behind the other."""
 STEEPEST = 20.0
 """Largest slope of the map of cell energies, in logarithms."""
 
@@ -51,7 +67,9 @@ class CellsConfig(SystemConfig):
 class CalibrationConfig(SystemConfig):
     """What is fitted behind the network."""
 
-    layers: bool = Field(default=False, description="mean energy of each layer against the incident energy")
+    layers: bool = Field(
+        default=False, description="mean energy of each layer and each ring around the axis against the incident energy"
+    )
     spectrum: bool = Field(default=False, description="monotone map of cell energies")
     visible: bool = Field(default=False, description="mean and spread of the visible energy against the incident one")
     nodes: int = Field(default=200, ge=8, description="of the map")
@@ -69,6 +87,16 @@ class GridConfig(SystemConfig):
     cells: CellsConfig = CellsConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
+    anneal: float = Field(
+        default=0.0, ge=0, le=1, description="last share of the adversarial steps, in which learning rates fall to zero"
+    )
+
+
+def annealed(optimiser: torch.optim.Optimizer, steps: int, share: float) -> LambdaLR | None:
+    """Learning rate that goes straight to zero in the last share of an optimiser's steps; None for no share."""
+    if not share:
+        return None
+    return LambdaLR(optimiser, lambda step: min(1.0, max(0.0, 1.0 - step / max(steps, 1)) / share))
 
 
 class CellHead(nn.Module):
@@ -128,11 +156,27 @@ class CellHead(nn.Module):
         x = x.float()
         if self.width is not None and noise is not None:
             x = x + (self.width * noise)[:, None]
+        level, unit = self._level_and_unit(energy)
+        result: Tensor = torch.relu(x if level is None else x + level) * unit
+        return result
+
+    def expected(self, x: Tensor, energy: Tensor) -> Tensor:
+        """Mean over the cell noise of what `forward` gives."""
+        if self.width is None:
+            return self(x, energy)
+        level, unit = self._level_and_unit(energy)
+        middle, width = x.float() if level is None else x.float() + level, self.width.abs().clamp(min=1e-3)
+        z = middle / width
+        density = torch.exp(-0.5 * z * z) / (2.0 * np.pi) ** 0.5
+        result: Tensor = (middle * torch.special.ndtr(z) + width * density) * unit
+        return result
+
+    def _level_and_unit(self, energy: Tensor) -> tuple[Tensor | None, Tensor | float]:
         if not self.config.standardise:
-            return torch.relu(x)
+            return None, 1.0
         log = natural_log(energy / self.energy)[:, :, None, None, None]
         level, unit = (v[0] + log * v[1] for v in (self.level, self.unit))
-        return torch.relu(x + level) * unit.clamp(min=1e-3)
+        return level, unit.clamp(min=1e-3)
 
 
 class _Polynomial(nn.Module):
@@ -168,41 +212,42 @@ class _Polynomial(nn.Module):
 
 
 class Calibration(nn.Module):
-    """Last corrections of grids: factors of layers, then the map of cell energies, then the visible energy.
+    """Last corrections of grids: factors of layers and rings, then the map of cell energies, then the visible energy.
 
-    Factors go with the incident energy (quotients of polynomials fitted to training showers and to the sampler's). The
-    map turns the n-th highest cell energy of the sampler's showers into the n-th highest of as many training showers,
-    so that it sets the number of cells above any energy, too. The visible energy f (as a fraction of the incident one)
-    becomes m + (f - m') s / s' with means m, m' and spreads s, s' of training showers and of the sampler's.
+    Factors go with the incident energy (quotients of polynomials fitted to training showers and to the sampler's); they
+    are such that layers and rings have the right mean energies behind the map. The map turns the n-th highest cell
+    energy of the sampler's showers into the n-th highest of as many training showers, so that it sets the number of
+    cells above any energy, too. The visible energy f (as a fraction of the incident one) becomes m + (f - m') s / s'
+    with means m, m' and spreads s, s' of training showers and of the sampler's.
     """
 
-    def __init__(self, config: CalibrationConfig, domain: Domain, layers: int, threshold_mev: float) -> None:
+    def __init__(self, config: CalibrationConfig, domain: Domain, size: Size, threshold_mev: float) -> None:
         super().__init__()
         self.config, self.least_gev = config, max(threshold_mev, 1e-3) / MEV_PER_GEV
         self.fitted: Tensor
         self.register_buffer("fitted", torch.zeros(()))
-        self.layer_true, self.layer_made = (_Polynomial(domain, 2, layers) for _ in range(2))
+        self.ring: Tensor
+        x, y = (np.arange(n) - 0.5 * (n - 1) for n in size[1:])
+        ring = np.searchsorted(RINGS, np.hypot(x[:, None], y[None, :]), side="right")
+        # [cells of a layer, rings], 1 where the cell is in the ring
+        self.register_buffer("ring", torch.from_numpy(np.eye(len(RINGS) + 1, dtype=np.float32)[ring.reshape(-1)]))
+        self.layer_true, self.layer_made = (_Polynomial(domain, 2, size[0]) for _ in range(2))
+        self.ring_true, self.ring_made = (_Polynomial(domain, 2, len(RINGS) + 1) for _ in range(2))
         self.spectrum = MonotoneCubic(config.nodes)
+        self.mapped = False
         self.mean_true, self.mean_made = (_Polynomial(domain, 3) for _ in range(2))
-        self.spread_true, self.spread_made = (_Polynomial(domain, 1) for _ in range(2))
+        self.spread_true, self.spread_made = (_Polynomial(domain, 3) for _ in range(2))
 
     @torch.no_grad()
     def fit(self, energy: Tensor, made: Tensor, true: Tensor) -> dict[str, float]:
         """Fit to grids [N, layers, nx, ny] in GeV of the same incident energies [N, 1] GeV; return what was changed."""
         c = self.config
         numbers = {"visible_ratio_before": float(made.sum() / true.sum())}
-        if c.layers:
-            for fit, grid in ((self.layer_true, true), (self.layer_made, made)):
-                fit.fit(energy, grid.sum((2, 3)) / energy)
-            made = self._layers(made, energy)
         if c.spectrum:
-            source, target = (g[g >= self.least_gev].sort(descending=True).values for g in (made, true))
-            numbers["cells_ratio_before"] = len(source) / max(len(target), 1)
-            short = len(source) - len(target)
-            target = torch.cat([target, target.new_full((max(short, 0),), 0.5 * self.least_gev)])[: len(source)]
-            self.spectrum.fit(torch.log10(source), torch.log10(target))
-            self._limit_slopes()
-            made = self.map_cells(made)
+            numbers["cells_ratio_before"] = float((made >= self.least_gev).sum() / (true >= self.least_gev).sum())
+        self.mapped = False
+        self._fit_cells(energy, made, true)
+        made = self._cells(made, energy)
         if c.visible:
             for mean, spread, grid in (
                 (self.mean_true, self.spread_true, true),
@@ -216,6 +261,30 @@ class Calibration(nn.Module):
         numbers["visible_ratio_after"] = float(made.sum() / true.sum())
         return numbers
 
+    def _fit_cells(self, energy: Tensor, made: Tensor, true: Tensor) -> None:
+        """Factors and map, in turn."""
+        parts = ((self.layer_true, self.layer_made, _of_layers), (self.ring_true, self.ring_made, self._of_rings))
+        for goal, now, sums in parts:
+            goal.fit(energy, sums(true) / energy)
+            now.factor.copy_(goal.factor)
+        for _ in range(ROUNDS):
+            if self.config.layers:
+                for goal, now, sums in parts:
+                    behind = copy.deepcopy(now)
+                    behind.fit(energy, sums(self._cells(made, energy)) / energy)
+                    off = behind(energy).clamp(min=1e-7) / goal(energy).clamp(min=1e-7)
+                    now.fit(energy, now(energy) * off.clamp(0.2, 5.0))
+            if self.config.spectrum:
+                self._fit_map(self._factors(made, energy), true)
+
+    def _fit_map(self, made: Tensor, true: Tensor) -> None:
+        source, target = (g[g >= self.least_gev].sort(descending=True).values for g in (made, true))
+        short = len(source) - len(target)
+        target = torch.cat([target, target.new_full((max(short, 0),), 0.5 * self.least_gev)])[: len(source)]
+        self.spectrum.fit(torch.log10(source), torch.log10(target))
+        self._limit_slopes()
+        self.mapped = True
+
     def _limit_slopes(self) -> None:
         """Flatten the map where it is so steep that it would blow rounding up; the high end stays."""
         s = self.spectrum
@@ -227,9 +296,26 @@ class Calibration(nn.Module):
         for buffer, values in ((s.value, value), (s.slope, np.concatenate([rise[:1], inner, rise[-1:]]))):
             buffer.copy_(torch.from_numpy(values).to(buffer))
 
-    def _layers(self, grid: Tensor, energy: Tensor) -> Tensor:
-        factor: Tensor = self.layer_true(energy).clamp(min=1e-7) / self.layer_made(energy).clamp(min=1e-7)
-        return grid * factor.clamp(0.2, 5.0)[:, :, None, None]
+    def _of_rings(self, grid: Tensor) -> Tensor:
+        """Energies of the rings, [B, rings]."""
+        return grid.sum(1).flatten(1) @ self.ring
+
+    def _factors(self, grid: Tensor, energy: Tensor) -> Tensor:
+        """Grids times the factors of layers and rings."""
+        if not self.config.layers:
+            return grid
+        layers, rings = (
+            (true(energy).clamp(min=1e-7) / made(energy).clamp(min=1e-7)).clamp(0.2, 5.0)
+            for true, made in ((self.layer_true, self.layer_made), (self.ring_true, self.ring_made))
+        )
+        across = (rings @ self.ring.T).reshape(-1, 1, *grid.shape[2:])
+        result: Tensor = grid * layers[:, :, None, None] * across
+        return result
+
+    def _cells(self, grid: Tensor, energy: Tensor) -> Tensor:
+        """Grids behind factors and map, as far as they are fitted."""
+        grid = self._factors(grid, energy)
+        return self.map_cells(grid) if self.config.spectrum and self.mapped else grid
 
     def map_cells(self, grid: Tensor) -> Tensor:
         """Map cell energies in GeV."""
@@ -246,12 +332,15 @@ class Calibration(nn.Module):
 
     def forward(self, grid: Tensor, energy: Tensor) -> Tensor:
         """Correct grids [B, layers, nx, ny] in GeV of showers of energies [B, 1] GeV."""
-        c = self.config
-        if c.layers:
-            grid = self._layers(grid, energy)
-        if c.spectrum:
+        grid = self._factors(grid, energy)
+        if self.config.spectrum:
             grid = self.map_cells(grid)
-        return self._visible(grid, energy) if c.visible else grid
+        return self._visible(grid, energy) if self.config.visible else grid
+
+
+def _of_layers(grid: Tensor) -> Tensor:
+    """Energies of the layers, [B, layers]."""
+    return grid.sum((2, 3))
 
 
 GridConfigT = TypeVar("GridConfigT", bound=GridConfig)
@@ -266,7 +355,7 @@ class GridSystem(System[GridConfigT]):
         self.grids = Grids(size[1], size[2], stack.cell_mm[0])
         self.head = CellHead(size, config.cells)
         c = config.calibration
-        self.calibration = Calibration(c, domain, size[0], config.threshold_mev) if c.wanted else None
+        self.calibration = Calibration(c, domain, size, config.threshold_mev) if c.wanted else None
 
     def representation(self, stage: str) -> Grids | None:
         return None if stage == CALIBRATE else self.grids

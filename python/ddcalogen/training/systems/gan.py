@@ -35,7 +35,7 @@ from ddcalogen.training.grid_networks import (
 from ddcalogen.training.representations import Batch
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Optimiser, Stage, Step
-from ddcalogen.training.systems._grid import GridConfig, GridSampler, GridSystem
+from ddcalogen.training.systems._grid import GridConfig, GridSampler, GridSystem, annealed
 
 __all__ = ["SYSTEM", "Gan", "GanConfig"]
 
@@ -124,13 +124,15 @@ class Gan(GridSystem[GanConfig]):
     def optimisers(self, stage: str) -> dict[str, Optimiser]:
         if stage != "adversarial":
             return {}
-        return {
-            name: Optimiser(torch.optim.Adam(parameters, self.config.learning_rate, (0.5, 0.999)))
-            for name, parameters in (
-                ("generator", [*self.generator.parameters(), *self.head.parameters()]),
-                ("discriminator", self.discriminator.parameters()),
-            )
-        }
+        c = self.config
+        made: dict[str, Optimiser] = {}
+        for name, parameters in (
+            ("generator", [*self.generator.parameters(), *self.head.parameters()]),
+            ("discriminator", [*self.discriminator.parameters()]),
+        ):
+            adam = torch.optim.Adam(parameters, c.learning_rate, (0.5, 0.999))
+            made[name] = Optimiser(adam, annealed(adam, c.steps, c.anneal))
+        return made
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         if step.stage != "adversarial":

@@ -36,7 +36,7 @@ from ddcalogen.training.losses import gradient_penalty
 from ddcalogen.training.representations import Batch
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Optimiser, Stage, Step
-from ddcalogen.training.systems._grid import GridConfig, GridSampler, GridSystem
+from ddcalogen.training.systems._grid import GridConfig, GridSampler, GridSystem, annealed
 
 __all__ = ["SYSTEM", "Wgan", "WganConfig"]
 
@@ -57,7 +57,8 @@ class WganConfig(GridConfig):
     kappa: float = Field(default=0.01, ge=0, description="weight of the constrainer, 1/GeV^2")
     generator_rate: float = Field(default=1e-4, gt=0)
     generator_milestones: tuple[int, ...] = Field(
-        default=(50_000, 100_000), description="generator steps after which its learning rate is divided by 10"
+        default=(50_000, 100_000),
+        description="generator steps after which its learning rate is divided by 10 (not used with anneal)",
     )
     critic_rate: float = Field(default=1e-5, gt=0)
     constrainer_rate: float = Field(default=1e-5, gt=0)
@@ -157,9 +158,11 @@ class Wgan(GridSystem[WganConfig]):
             return {}
         parameters = [*self.generator.parameters(), *self.head.parameters()]
         generator = torch.optim.Adam(parameters, c.generator_rate, (0.5, 0.9))
+        critic = torch.optim.Adam(self.critic.parameters(), c.critic_rate, (0.5, 0.9))
+        falling = annealed(generator, c.steps // c.critic_steps, c.anneal)
         return {
-            "generator": Optimiser(generator, MultiStepLR(generator, list(c.generator_milestones), 0.1)),
-            "critic": Optimiser(torch.optim.Adam(self.critic.parameters(), c.critic_rate, (0.5, 0.9))),
+            "generator": Optimiser(generator, falling or MultiStepLR(generator, list(c.generator_milestones), 0.1)),
+            "critic": Optimiser(critic, annealed(critic, c.steps, c.anneal)),
             "constrainer": Optimiser(torch.optim.SGD(self.constrainer.parameters(), c.constrainer_rate)),
         }
 

@@ -39,7 +39,7 @@ from ddcalogen.training.losses import gradient_penalty
 from ddcalogen.training.representations import Batch
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Optimiser, Stage, Step
-from ddcalogen.training.systems._grid import GridConfig, GridSampler, GridSystem
+from ddcalogen.training.systems._grid import GridConfig, GridSampler, GridSystem, annealed
 
 __all__ = ["SYSTEM", "WganLo", "WganLoConfig", "optimise_latent"]
 
@@ -68,12 +68,13 @@ class WganLoConfig(GridConfig):
     angular: bool = Field(default=False, description="tell the networks the direction and constrain it")
     angular_kappa: float = Field(default=1.0, ge=0, description="weight of the angular constrainer")
     logarithm: bool = Field(default=False, description="critic and regressor also see the logarithm of the cells")
+    short: bool = Field(default=False, description="smaller kernel of the generator's last convolution")
 
 
 class Generator(nn.Module):
     """Noise and condition, each through a transposed convolution, joined, to numbers for 48 x 25 x 25 cells."""
 
-    def __init__(self, noise: int, condition: int, width: int) -> None:
+    def __init__(self, noise: int, condition: int, width: int, *, short: bool = False) -> None:
         super().__init__()
         self.from_condition = nn.ConvTranspose3d(condition, width * 4, 4, bias=False)
         self.from_noise = nn.ConvTranspose3d(noise, width * 4, 4, bias=False)
@@ -85,7 +86,8 @@ class Generator(nn.Module):
             Layer(5, (8, 3, 3), (1, 2, 2), 1, transposed=True),
         ]
         self.body = VolumeStack(width * 8, (4, 4, 4), up, slope=0.0)
-        self.last = Layer(1, (7, 5, 5), 1, 1, transposed=True).build(5)
+        last = Layer(1, (5, 3, 3), transposed=True) if short else Layer(1, (7, 5, 5), 1, 1, transposed=True)
+        self.last = last.build(5)
 
     def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
         about, drawn = (v[:, :, None, None, None] for v in (condition, noise))
@@ -214,7 +216,7 @@ class WganLo(GridSystem[WganLoConfig]):
     def __init__(self, config: WganLoConfig, stack: Stack, domain: Domain) -> None:
         super().__init__(config, stack, domain, (stack.layers, NX, NY))
         condition = 3 if config.angular else 1
-        self.generator = Generator(config.noise, condition, config.generator_width)
+        self.generator = Generator(config.noise, condition, config.generator_width, short=config.short)
         self.critic = Critic(condition, config.critic_width, config.critic_blocks, logarithm=config.logarithm)
         self.regressor = Regressor(
             stack.layers * NX * NY, config.regressor_sizes, condition, logarithm=config.logarithm
@@ -235,13 +237,14 @@ class WganLo(GridSystem[WganLoConfig]):
             return {"regressor": Optimiser(torch.optim.Adam(self.regressor.parameters(), c.regressor_rate))}
         if stage != "adversarial":
             return {}
-        return {
-            name: Optimiser(torch.optim.Adam(parameters, c.rate, (0.5, 0.9)))
-            for name, parameters in (
-                ("generator", [*self.generator.parameters(), *self.head.parameters()]),
-                ("critic", self.critic.parameters()),
-            )
-        }
+        made: dict[str, Optimiser] = {}
+        for name, parameters, steps in (
+            ("generator", [*self.generator.parameters(), *self.head.parameters()], c.steps // c.critic_steps),
+            ("critic", [*self.critic.parameters()], c.steps),
+        ):
+            adam = torch.optim.Adam(parameters, c.rate, (0.5, 0.9))
+            made[name] = Optimiser(adam, annealed(adam, steps, c.anneal))
+        return made
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         c = self.config

@@ -163,7 +163,7 @@ class CellHead(nn.Module):
     def expected(self, x: Tensor, energy: Tensor) -> Tensor:
         """Mean over the cell noise of what `forward` gives."""
         if self.width is None:
-            return self(x, energy)
+            return self.forward(x, energy)
         level, unit = self._level_and_unit(energy)
         middle, width = x.float() if level is None else x.float() + level, self.width.abs().clamp(min=1e-3)
         z = middle / width

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import html
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -223,19 +224,32 @@ def _compare(
             progress=lambda step: bar.update(task, description=step, advance=1),
         )  # fmt: skip
     table = Table(
-        "figure", contest.first, contest.second, "Geant4", "closer by", "closer",
+        "figure", contest.first, contest.second, "Geant4", "floor", "closer by", "closer",
         title=f"{contest.showers} Geant4 showers, {contest.copies} times as many of each model",
     )  # fmt: skip
     table.title_justify = "left"
+    closer = {"first": contest.first, "second": contest.second, "undecided": ""}
     for c in contest.comparisons:
         name = f"{c.group}: {c.name}" + (f" ({c.unit})" if c.unit else "")
         numbers = [str(Value(x, float("nan"))) if x == x else "" for x in (c.first, c.second, c.geant4)]
-        closer = {"first": contest.first, "second": contest.second, "undecided": ""}[c.verdict]
-        table.add_row(name, *numbers, str(c.gain), closer)
+        floor = "" if math.isnan(c.floor.value) else str(Value(c.floor.value, math.nan))
+        table.add_row(name, *numbers, floor, str(c.gain), closer[c.verdict])
+    console.print(table)
+    table = Table("observable", "figures", "closer by (standard deviations)", "closer", title="By observable")
+    table.title_justify = "left"
+    for s in contest.summaries:
+        sure = s.gain.value / s.gain.error if s.gain.error > 0 else 0.0
+        both = "both at the floor" if s.verdict == "undecided" and all(s.at_floor) else closer[s.verdict]
+        table.add_row(s.observable, str(s.figures), f"{sure:.1f}", both)
     console.print(table)
     for name, verdict in ((contest.first, "first"), (contest.second, "second")):
         console.print(f"{name} is closer by more than two standard deviations: {contest.count(verdict)}")
-    console.print(f"not decided: {contest.count('undecided')}")
+    undecided = [c for c in contest.comparisons if c.verdict == "undecided"]
+    as_geant4 = sum(all(c.at_floor) for c in undecided)
+    console.print(f"not decided: {len(undecided)}, in {as_geant4} of them both are as close as Geant4 itself would be")
+    for name, verdict in ((contest.first, "first"), (contest.second, "second")):
+        better = sum(s.verdict == verdict for s in contest.summaries)
+        console.print(f"observables in which {name} is closer: {better} of {len(contest.summaries)}")
     console.print(f"wrote {write_contest(contest, output)}")
 
 

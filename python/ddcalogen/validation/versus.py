@@ -5,6 +5,11 @@
 Both models make several showers of each incident particle of the reference, so that nearly all noise is that of the
 reference and common to both. Every figure is recomputed on resampled incident particles, the same for both models and
 the reference; the spread of the *difference* of the two distances from Geant4 is its error.
+
+Several figures look at one observable (its mean, distances between its distributions). They are summed up: the mean of
+their differences, each in units of its error, with the error that this mean has in the same resamplings. Beside each
+figure stands its floor, the distance at which a model that is Geant4 itself would be found: a model at the floor cannot
+be beaten.
 """
 
 from __future__ import annotations
@@ -37,16 +42,21 @@ from ddcalogen.validation.observables import Observables, readout_of
 from ddcalogen.validation.report import write_json
 from ddcalogen.validation.samples import generate, in_domain, make_sample, merge_as
 
-__all__ = ["Comparison", "Contest", "compare_models", "compare_observables", "write_contest"]
+__all__ = ["Comparison", "Contest", "Summary", "compare_models", "compare_observables", "write_contest"]
 
 Doubles = NDArray[np.float64]
 Index = NDArray[np.int64]
 Statistic = Callable[[Observables, Index, Observables, Index], float]
+Verdict = Literal["first", "second", "undecided"]
 
 _LEAST = 50
 _BINS = 20
 _ENERGY_BINS = 400
 _SIGMAS = 2.0
+_HALVINGS = 20
+_UNKNOWN = Value(math.nan, math.nan)
+_SQUARES = ("JSD", "separation power", "physics distances")
+"""Groups of figures that fall with the number of showers, not with its root."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +65,19 @@ class Comparison:
 
     Attributes
     ----------
+    observable
+        What the figure looks at.
     first, second
         Of the models: a quantity, or a distance from Geant4.
     geant4
         Of the reference, for quantities; NaN for distances.
     gain
         Distance of the second model from Geant4 less that of the first: positive where the first is closer.
+    floor
+        Distance from Geant4 of another sample of Geant4 as large as a model's, and its spread; NaN: not known.
     """
 
+    observable: str
     group: str
     name: str
     unit: str
@@ -70,13 +85,58 @@ class Comparison:
     second: float
     geant4: float
     gain: Value
+    floor: Value
 
     @property
-    def verdict(self) -> Literal["first", "second", "undecided"]:
+    def verdict(self) -> Verdict:
         """Which model is closer, by more than two standard deviations of the difference."""
-        if abs(self.gain.value) <= _SIGMAS * self.gain.error or not math.isfinite(self.gain.error):
-            return "undecided"
-        return "first" if self.gain.value > 0 else "second"
+        return _verdict(self.gain)
+
+    @property
+    def distances(self) -> tuple[float, float]:
+        """Distances of the two models from Geant4."""
+        if self.group.startswith("classifier"):
+            return abs(self.first - 0.5), abs(self.second - 0.5)
+        anchor = 0.0 if math.isnan(self.geant4) else self.geant4
+        return abs(self.first - anchor), abs(self.second - anchor)
+
+    @property
+    def at_floor(self) -> tuple[bool, bool]:
+        """Whether each model is as close to Geant4 as Geant4 itself would be, within two standard deviations."""
+        most = self.floor.value + _SIGMAS * self.floor.error
+        first, second = self.distances
+        return first <= most, second <= most
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """All figures of one observable.
+
+    Attributes
+    ----------
+    figures
+        How many figures there are.
+    gain
+        Mean of the figures' gains in units of their errors, and its error.
+    at_floor
+        Whether each model is at the floor in every figure.
+    """
+
+    observable: str
+    figures: int
+    gain: Value
+    at_floor: tuple[bool, bool]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which model is closer, by more than two standard deviations."""
+        return _verdict(self.gain)
+
+
+def _verdict(gain: Value) -> Verdict:
+    if abs(gain.value) <= _SIGMAS * gain.error or not math.isfinite(gain.error):
+        return "undecided"
+    return "first" if gain.value > 0 else "second"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +150,15 @@ class Contest:
     seed: int
     data: dict[str, str]
     comparisons: list[Comparison]
+    summaries: list[Summary]
 
     def count(self, verdict: str) -> int:
         """Number of figures with a verdict."""
         return sum(c.verdict == verdict for c in self.comparisons)
 
 
-def _figures(reference: Observables) -> Iterator[tuple[str, str, str, bool, Statistic]]:
-    """Group, name, unit, is it a quantity, and statistic of (sample, rows of it, reference, rows of it)."""
+def _figures(reference: Observables) -> Iterator[tuple[str, str, str, str, bool, Statistic]]:
+    """Observable, group, name, unit, is it a quantity, and statistic of (sample, rows of it, reference, its rows)."""
     for name, (title, unit) in reference.readout.scalars.items():
         if name == "visible_gev":
             continue  # the response tells the same without the spread of the incident energies
@@ -105,7 +166,7 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, bool, Stat
         def mean(o: Observables, i: Index, r: Observables, j: Index, name: str = name) -> float:
             return float(o.scalars[name][i].mean())
 
-        yield "means", f"mean {title.removeprefix('mean ')}", unit, True, mean
+        yield title, "means", f"mean {title.removeprefix('mean ')}", unit, True, mean
     for group, distance in (("JSD", divergence), ("separation power", separation_power)):
         for name, (title, _) in reference.readout.scalars.items():
             low, high = np.quantile(reference.scalars[name], [0.005, 0.995])
@@ -126,7 +187,7 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, bool, Stat
                 )
                 return distance(p, q)
 
-            yield group, title, "", False, binned
+            yield title, group, title, "", False, binned
     scalars = (
         ("occupancy", "hits"),
         ("sampling fraction", "response"),
@@ -139,7 +200,7 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, bool, Stat
         def direct(o: Observables, i: Index, r: Observables, j: Index, name: str = name) -> float:
             return wasserstein(o.scalars[name][i], r.scalars[name][j])
 
-        yield "W1 × 100", title, "", False, direct
+        yield reference.readout.scalars[name][0], "W1 × 100", title, "", False, direct
     edges = np.geomspace(reference.hit_gev.min(), 1.0001 * reference.hit_gev.max(), _ENERGY_BINS + 1)
     middle = np.sqrt(edges[:-1] * edges[1:])
     tables: dict[int, Doubles] = {}
@@ -152,12 +213,12 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, bool, Stat
             tables[id(o)] = table.reshape(len(o), _ENERGY_BINS).astype(float)
         return tables[id(o)]
 
-    weighted: tuple[tuple[str, Callable[[Observables], Doubles], Doubles | None], ...] = (
-        ("hits", hits, middle),
-        ("E long", lambda o: o.layer_gev, None),
-        ("E rad", lambda o: o.radial_gev[:, 0], None),
+    weighted: tuple[tuple[str, str, Callable[[Observables], Doubles], Doubles | None], ...] = (
+        ("energy spectrum of the cells", "hits", hits, middle),
+        ("mean energy of each layer", "E long", lambda o: o.layer_gev, None),
+        ("mean energy at each radius", "E rad", lambda o: o.radial_gev[:, 0], None),
     )
-    for title, columns, at in weighted:
+    for observable, title, columns, at in weighted:
 
         def profile(
             o: Observables,
@@ -171,7 +232,7 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, bool, Stat
             place = np.arange(len(p), dtype=float) if at is None else at
             return wasserstein(place, place, p, q)
 
-        yield "W1 × 100", title, "", False, profile
+        yield observable, "W1 × 100", title, "", False, profile
     for title, reduce in (("mean |Δ correlation|", np.mean), ("max |Δ correlation|", np.max)):
 
         def correlations(
@@ -180,7 +241,7 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, bool, Stat
             off = np.abs(correlation_matrix(o, i) - correlation_matrix(r, j))
             return float(reduce(off[np.triu_indices(len(off), k=1)]))
 
-        yield "correlations", title, "", False, correlations
+        yield "correlations", "correlations", title, "", False, correlations
     for k, (title, unit) in enumerate(
         (("MIP peak position", "MeV"), ("MIP peak width at 3/4 of its height / position", ""))
     ):
@@ -189,13 +250,13 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, bool, Stat
             spectrum = np.bincount(i, minlength=len(o)).astype(float) @ o.spectrum[:, 0].astype(float)
             return spectrum_peak(spectrum, o.readout.parts[0].threshold_gev)[k]
 
-        yield "cell spectrum", title, unit, True, peak
+        yield "single-particle peak", "cell spectrum", title, unit, True, peak
     scale = np.maximum(np.abs(physics_features(reference)).max(axis=0), 1e-12)
 
     def distance_of_moments(o: Observables, i: Index, r: Observables, j: Index) -> float:
         return frechet(physics_features(o)[i] / scale, physics_features(r)[j] / scale)
 
-    yield "physics distances", "Fréchet distance", "", False, distance_of_moments
+    yield "means and covariances together", "physics distances", "Fréchet distance", "", False, distance_of_moments
 
 
 def _classified(
@@ -218,7 +279,49 @@ def _classified(
             auc.append(found.auc)
         off = [abs(a.value - 0.5) for a in auc]
         gain = Value(off[1] - off[0], math.hypot(auc[0].error, auc[1].error))
-        yield Comparison(f"classifier {title}", "AUC", "", auc[0].value, auc[1].value, math.nan, gain)
+        name = f"classifier {title}"
+        yield Comparison(name, name, "AUC", "", auc[0].value, auc[1].value, math.nan, gain, _UNKNOWN)
+
+
+def _floor(
+    reference: Observables, statistic: Statistic, halves: Sequence[tuple[Index, Index]], *, copies: int, power: float
+) -> Value:
+    """Distance of Geant4 from Geant4, brought from halves of the reference to all of it and a model's showers.
+
+    Of two halves of N / 2 showers the variance of a difference is 4 / N in units of that of one shower, of N and
+    c * N it is (1 + 1 / c) / N.
+    """
+    scale = (0.25 * (1.0 + 1.0 / copies)) ** power
+    found = np.array([abs(statistic(reference, a, reference, b)) for a, b in halves])
+    return Value(float(scale * found.mean()), float(scale * found.std(ddof=1)))
+
+
+def _halves(reference: Observables, rng: np.random.Generator) -> list[tuple[Index, Index]]:
+    """Halves at random, of neighbours in energy one in each: both have the same incident particles, nearly."""
+    order = np.argsort(reference.energy_gev, kind="stable")
+    pairs = order[: len(order) // 2 * 2].reshape(-1, 2)
+    halves = []
+    for _ in range(_HALVINGS):
+        side = rng.integers(0, 2, len(pairs))
+        row = np.arange(len(pairs))
+        halves.append((np.sort(pairs[row, side]), np.sort(pairs[row, 1 - side])))
+    return halves
+
+
+def _summaries(comparisons: Sequence[Comparison], replicas: Sequence[Doubles]) -> list[Summary]:
+    """Sum up by observable; `replicas`: gains of each figure in the resamplings."""
+    result = []
+    for observable in dict.fromkeys(c.observable for c in comparisons):
+        mine = [(c, r) for c, r in zip(comparisons, replicas, strict=True) if c.observable == observable]
+        known = [(c, r) for c, r in mine if c.gain.error > 0]
+        gain = Value(0.0, math.nan)
+        if known:
+            pull = float(np.mean([c.gain.value / c.gain.error for c, _ in known]))
+            spread = np.mean([r / c.gain.error for c, r in known], axis=0)
+            gain = Value(pull, float(np.std(spread, ddof=1)))
+        at_floor = tuple(all(c.at_floor[k] for c, _ in mine) for k in range(2))
+        result.append(Summary(observable, len(mine), gain, (at_floor[0], at_floor[1])))
+    return result
 
 
 def compare_observables(
@@ -229,7 +332,7 @@ def compare_observables(
     replicas: int,
     rng: np.random.Generator,
     progress: Callable[[str], None] = lambda _: None,
-) -> list[Comparison]:
+) -> tuple[list[Comparison], list[Summary]]:
     """Compare two models that made the same number of showers of each incident particle of the reference.
 
     Parameters
@@ -238,13 +341,31 @@ def compare_observables(
         Observables of c x N showers: all incident particles of the reference, c times in its order.
     reference
         Geant4, N showers.
+
+    Returns
+    -------
+    tuple[list[Comparison], list[Summary]]
+        All figures, and what they say of each observable.
     """
     n = len(reference)
-    starts = n * np.arange(len(first) // n)[:, None]
+    copies = len(first) // n
+    starts = n * np.arange(copies)[:, None]
     draws = [np.arange(n), *(np.sort(rng.integers(0, n, n)) for _ in range(replicas))]
-    comparisons = []
-    for group, name, unit, quantity, statistic in _figures(reference):
+    halves = _halves(reference, rng)
+    comparisons, gains = [], []
+    for observable, group, name, unit, quantity, statistic in _figures(reference):
         progress(f"{group}: {name}")
+
+        def distance(
+            o: Observables,
+            i: Index,
+            r: Observables,
+            j: Index,
+            statistic: Statistic = statistic,
+            quantity: bool = quantity,
+        ) -> float:
+            return statistic(o, i, r, j) - (statistic(r, j, r, j) if quantity else 0.0)
+
         rows = []
         for index in draws:
             of_copies = (index + starts).ravel()
@@ -254,8 +375,11 @@ def compare_observables(
         table = np.array(rows)
         gain = Value(float(table[0, 3]), float(table[1:, 3].std(ddof=1)))
         geant4 = float(table[0, 2]) if quantity else math.nan
-        comparisons.append(Comparison(group, name, unit, float(table[0, 0]), float(table[0, 1]), geant4, gain))
-    return comparisons
+        floor = _floor(reference, distance, halves, copies=copies, power=1.0 if group in _SQUARES else 0.5)
+        of_models = float(table[0, 0]), float(table[0, 1])
+        comparisons.append(Comparison(observable, group, name, unit, *of_models, geant4, gain, floor))
+        gains.append(table[1:, 3])
+    return comparisons, _summaries(comparisons, gains)
 
 
 def compare_models(
@@ -336,13 +460,18 @@ def compare_models(
             made.append(merge_as(generate(generator, truth, rng=rng, first_event=copy * n)[0], truth))
         models.append(measured(generator.card.name, Showers.join(made)))
 
-    comparisons = compare_observables(models[0], models[1], reference, replicas=replicas, rng=rng, progress=progress)
+    comparisons, summaries = compare_observables(
+        models[0], models[1], reference, replicas=replicas, rng=rng, progress=progress
+    )
     if folds:
         progress("classifiers")
-        comparisons += _classified(models[0], models[1], reference, folds=folds, seed=seed)
+        for c in _classified(models[0], models[1], reference, folds=folds, seed=seed):
+            comparisons.append(c)
+            pull = Value(c.gain.value / c.gain.error, 1.0) if c.gain.error > 0 else Value(0.0, math.nan)
+            summaries.append(Summary(c.observable, 1, pull, (False, False)))
     names = [f"{c.name} {c.version}" for c in cards]
     digests = {Path(f).name: file_sha256(f) for f in files}
-    return Contest(names[0], names[1], n, copies, seed, digests, comparisons)
+    return Contest(names[0], names[1], n, copies, seed, digests, comparisons, summaries)
 
 
 def write_contest(contest: Contest, folder: Path) -> Path:
@@ -355,6 +484,7 @@ def write_contest(contest: Contest, folder: Path) -> Path:
     """
     make_folder(folder)
     path = folder / "versus.json"
-    rows = [{**dataclasses.asdict(c), "verdict": c.verdict} for c in contest.comparisons]
-    write_json({**dataclasses.asdict(contest), "comparisons": rows}, path)
+    rows = [{**dataclasses.asdict(c), "verdict": c.verdict, "at_floor": c.at_floor} for c in contest.comparisons]
+    summed = [{**dataclasses.asdict(s), "verdict": s.verdict} for s in contest.summaries]
+    write_json({**dataclasses.asdict(contest), "comparisons": rows, "summaries": summed}, path)
     return path

@@ -40,7 +40,7 @@ def contest(truth: Showers, first: list[Showers], second: list[Showers]) -> dict
     """Figures of two models, given as copies."""
     made = [observe(Showers.join(parts), k) for k, parts in enumerate((first, second))]
     rng = np.random.default_rng(0)
-    found = compare_observables(*made, observe(truth, 7), replicas=30, rng=rng)
+    found, _ = compare_observables(*made, observe(truth, 7), replicas=30, rng=rng)
     return {(c.group, c.name): c for c in found}
 
 
@@ -67,11 +67,37 @@ def test_a_pairing_resolves_what_the_spread_of_showers_hides(truth: Showers) -> 
 
 
 def test_equal_models_are_not_told_apart(truth: Showers) -> None:
-    same = compare_observables(
+    same, summed = compare_observables(
         observe(truth, 1), observe(truth, 1), observe(truth, 2), replicas=5, rng=np.random.default_rng(0)
     )
     assert {c.verdict for c in same} == {"undecided"}
     assert all(c.gain.value == 0.0 for c in same)
+    assert {s.verdict for s in summed} == {"undecided"}
+
+
+def test_an_observable_is_decided_by_all_its_figures(truth: Showers) -> None:
+    made = [
+        observe(Showers.join(parts), k)
+        for k, parts in enumerate(([truth] * 2, [distort(truth, DEPTH_MM, energy=1.05)] * 2))
+    ]
+    figures, summed = compare_observables(*made, observe(truth, 7), replicas=30, rng=np.random.default_rng(0))
+    of = {s.observable: s for s in summed}
+    assert sum(s.figures for s in summed) == len(figures)
+    assert of["visible / incident energy"].verdict == "first"
+    assert of["visible / incident energy"].figures == 4
+    assert of["centre of gravity in depth"].verdict == "undecided"
+
+
+def test_the_floor_is_where_another_sample_of_the_truth_is_found() -> None:
+    """Two samples of the same generator, against the floor of the first; a wrong one is above it."""
+    reference, like, wrong = observe(toy_showers(300, 3), 0), observe(toy_showers(300, 4), 1), toy_showers(300, 4)
+    wide = observe(distort(wrong, DEPTH_MM, width=1.3), 1)
+    figures, _ = compare_observables(like, wide, reference, replicas=3, rng=np.random.default_rng(0))
+    of = {(c.group, c.name): c for c in figures}
+    radius = [c for c in figures if "radius" in c.name and c.group in ("means", "JSD", "W1 × 100")]
+    assert radius
+    assert all(c.at_floor == (True, False) for c in radius)
+    assert np.mean([c.at_floor[0] for c in of.values()]) > 0.7
 
 
 def test_points_move_to_the_grid_of_others_and_no_farther_than_half_its_pitch() -> None:
@@ -96,4 +122,5 @@ def test_the_command_writes_all_figures(tmp_path: Path, toy_model: Callable[...,
     names = {(c["group"], c["name"]) for c in written["comparisons"]}
     assert ("cell spectrum", "MIP peak position") in names
     assert ("classifier 25 features (CaloClouds II)", "AUC") in names
+    assert sum(s["figures"] for s in written["summaries"]) == len(names)
     assert CliRunner().invoke(app, [*arguments, "--against", model, "--all"]).exit_code != 0

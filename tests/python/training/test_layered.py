@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -15,7 +16,13 @@ from ddcalogen.training.config import load_config
 from ddcalogen.training.data import Showers
 from ddcalogen.training.sampler import example_inputs, generate, incident
 from ddcalogen.training.stacks import find_stack
-from ddcalogen.training.systems._layered_calibration import CellSample, radius_shift, spectrum_shift
+from ddcalogen.training.systems._layered_calibration import (
+    CellSample,
+    layer_shifts,
+    radius_shift,
+    slope_shifts,
+    spectrum_shift,
+)
 from ddcalogen.training.systems._layered_networks import LayeredNetworks, Mixture, level_of_place, place_of_level
 from ddcalogen.training.systems._layered_spots import SpotSummaries, across_axis, merge_deposits, stretch
 from ddcalogen.training.systems.layered import Layered, LayeredConfig
@@ -309,29 +316,97 @@ def test_summaries_undo_the_stretch_of_the_sampler(radius: float, turn: float, s
     assert back[0] == pytest.approx(radius * math.cos(2 * math.pi * turn), abs=0.05 * radius + 1e-6)
 
 
+def test_tables_hold_places_in_the_spectrum_less_the_excess_of_the_core() -> None:
+    """The excess falls to none away from the axis of an ECAL shower; steel and scintillator have none."""
+    radius = torch.linspace(0.5, 6.0, 100)
+    excess = LayeredNetworks(ECAL, layer_hidden=(8,), table_hidden=(8,)).core_excess(radius)
+    assert (torch.diff(excess) <= 0).all()
+    assert excess[0] > 3.0
+    assert (excess[radius > 4.0] == 0).all()
+    hcal = LayeredNetworks(find_stack("HCAL"), layer_hidden=(8,), table_hidden=(8,))
+    assert (hcal.core_excess(radius) == 0).all()
+
+
 class TestCalibration:
     """Shifts that bring the cells of one sample to those of another."""
 
     @staticmethod
-    def sample(log_mev: np.ndarray, radius: np.ndarray) -> CellSample:
-        return CellSample(log_mev, radius)
+    def sample(
+        log_mev: np.ndarray, radius: np.ndarray, layer_mev: np.ndarray | None = None, hits: np.ndarray | None = None
+    ) -> CellSample:
+        none = np.zeros((1, 30))
+        shower = np.arange(len(radius)) % 30
+        return CellSample(
+            log_mev,
+            radius,
+            radius,
+            shower,
+            none if layer_mev is None else layer_mev,
+            none if hits is None else hits,
+        )
 
     def test_shifts_lead_from_one_sample_to_the_other(self) -> None:
         rng = np.random.default_rng(0)
         log_mev, radius = rng.normal(-1.5, 0.6, 200_000), rng.gamma(2.0, 12.0, 200_000)
         made = self.sample(log_mev, radius)
-        truth = self.sample(log_mev + 0.03, np.exp(np.log(radius + 1.5) + 0.05) - 1.5)
-        at = np.log([0.1, 0.2, 0.4])
-        np.testing.assert_allclose(spectrum_shift(made, truth, at), 0.03, atol=0.006)
-        np.testing.assert_allclose(radius_shift(made, truth, np.array([10.0, 20.0, 40.0]), 1.5), 0.05, atol=0.01)
+        moved = np.exp(np.log(radius + 1.5) + 0.05) - 1.5
+        truth = dataclasses.replace(self.sample(log_mev + 0.03, moved), cell_radius_mm=radius)
+        at = np.tile(np.log([0.1, 0.2, 0.4]), (3, 1))
+        np.testing.assert_allclose(spectrum_shift(made, truth, at, (7.0, 20.0)), 0.03, atol=0.008)
+        level, slope = radius_shift(made, truth, np.linspace(-1.0, 1.0, 30), np.array([10.0, 20.0, 40.0]), 1.5)
+        np.testing.assert_allclose(level, 0.05, atol=0.01)
+        np.testing.assert_allclose(slope, 0.0, atol=0.01)
+
+    def test_zones_of_radii_have_shifts_of_their_own(self) -> None:
+        rng = np.random.default_rng(3)
+        log_mev, radius = rng.normal(-1.5, 0.6, 300_000), rng.uniform(0.0, 40.0, 300_000)
+        truth = self.sample(log_mev + np.where(radius < 7.0, -0.1, np.where(radius < 20.0, 0.0, 0.1)), radius)
+        shift = spectrum_shift(self.sample(log_mev, radius), truth, np.log([[0.2], [0.2], [0.2]]), (7.0, 20.0))
+        np.testing.assert_allclose(shift[:, 0], [-0.1, 0.0, 0.1], atol=0.015)
+
+    def test_radii_shift_with_the_energy(self) -> None:
+        rng = np.random.default_rng(4)
+        radius, log_energy = rng.gamma(2.0, 12.0, 300_000), np.linspace(-1.5, 1.5, 30)
+        made = self.sample(rng.normal(-1.0, 1.0, 300_000), radius)
+        moved = np.exp(np.log(radius + 1.5) + 0.04 * log_energy[made.shower]) - 1.5
+        _, slope = radius_shift(made, self.sample(made.log_mev, moved), log_energy, np.array([15.0, 30.0]), 1.5)
+        np.testing.assert_allclose(slope, 0.04, atol=0.012)
 
     def test_no_shift_where_cells_are_sums_of_many_spots_or_few(self) -> None:
         rng = np.random.default_rng(1)
         made = self.sample(rng.normal(-1.0, 1.0, 50_000), rng.gamma(2.0, 12.0, 50_000))
-        truth = self.sample(made.log_mev + 0.1, made.radius_mm * 1.1)
-        np.testing.assert_array_equal(spectrum_shift(made, truth, np.log([3.5, 50.0])), 0.0)
-        np.testing.assert_array_equal(radius_shift(made, truth, np.array([1.0, 2.5, 200.0]), 1.5), 0.0)
+        truth = self.sample(made.log_mev + 0.1, made.radius_mm * 1.2)
+        beyond = np.log([[20.5], [8.5], [5.5]])
+        np.testing.assert_array_equal(spectrum_shift(made, truth, beyond, (7.0, 20.0)), 0.0)
+        shift = radius_shift(made, truth, np.zeros(30), np.array([1.0, 2.5, 530.0]), 1.5)
+        np.testing.assert_array_equal(shift, 0.0)
 
-    def test_too_few_cells_give_no_shift(self) -> None:
-        few = self.sample(np.zeros(10), np.full(10, 20.0))
-        np.testing.assert_array_equal(spectrum_shift(few, few, np.log([0.2])), 0.0)
+    def test_too_few_cells_shift_nothing(self) -> None:
+        few = self.sample(np.full(10, -1.0), np.full(10, 20.0))
+        np.testing.assert_array_equal(spectrum_shift(few, few, np.log([[0.2]] * 3), (7.0, 20.0)), 0.0)
+
+    def test_layers_move_to_their_share_of_the_energy_and_of_the_cells(self) -> None:
+        rng = np.random.default_rng(2)
+        log_energy = rng.uniform(-1.0, 1.0, 4000)
+        mev = np.exp(rng.normal(0.0, 0.3, (4000, 30)))
+        hits = 5.0 * mev
+        made = self.sample(np.zeros(1), np.zeros(1), mev, hits)
+        wrong = np.exp(0.04 * np.linspace(-1.0, 1.0, 30) + 0.02 * log_energy[:, None] * (np.arange(30) < 10))
+        truth = self.sample(
+            np.zeros(1), np.zeros(1), mev * wrong, hits * wrong * np.where(np.arange(30) == 3, 1.1, 1.0)
+        )
+        level, slope, number = layer_shifts(made, truth, log_energy)
+        assert level[25] - level[5] == pytest.approx(0.04 * 40 / 29, abs=0.012)
+        assert slope[5] - slope[25] == pytest.approx(0.02, abs=0.008)
+        assert number[3] - number[4] == pytest.approx(math.log(1.1), abs=0.01)
+
+    def test_the_number_of_cells_follows_a_feature_as_in_the_data(self) -> None:
+        rng = np.random.default_rng(5)
+        log_energy, feature = rng.uniform(-1.0, 1.0, 3000), rng.normal(0.0, 0.2, (3000, 2))
+
+        def cells(slope: float) -> np.ndarray:
+            return np.exp(5.0 + log_energy + slope * feature[:, 0])[:, None]
+
+        mev = np.ones((3000, 1))
+        made, truth = (self.sample(np.zeros(1), np.zeros(1), mev, cells(s)) for s in (0.1, 0.5))
+        np.testing.assert_allclose(slope_shifts(made, truth, log_energy, (feature, feature)), [0.4, 0.0], atol=0.02)

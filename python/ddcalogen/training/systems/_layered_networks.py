@@ -55,6 +55,8 @@ RADIUS_NODES, ENERGY_NODES, ENERGY_BANDS, TURN_NODES, TURN_BANDS = 20, 16, 8, 8,
 """Intervals of the tables of quantiles, and number of energy and azimuth tables between the core and the tail."""
 SPECTRUM_NODES, SPECTRUM_RANGE = 1024, (-8.0, 14.0)
 """Table from x = logit of the share of spots below an energy to the logarithm of that energy."""
+SPECTRUM_ZONES_MM = (7.0, 20.0)
+"""Radii between the zones that have spectra of their own: spots share a readout cell more often near the axis."""
 RADIUS_CORRECTION_NODES, RADIUS_CORRECTION_RANGE = 48, (0.4, 6.4)
 """Table of the correction of radii, over ln(r + offset)."""
 LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4
@@ -92,6 +94,8 @@ class Scales:
         Whether a layer is the second of a pair; 0, 1 or -1 for thin and thick absorbers and another calorimeter.
     early, late
         Which layers are summed up as front and back.
+    core_log_radius
+        Towards the axis from this ln(r + RADIUS_OFFSET_MM) on spots have the more energy, see `core_excess`.
     """
 
     mev_per_gev: float
@@ -102,6 +106,7 @@ class Scales:
     kind: tuple[float, ...]
     early: tuple[float, ...]
     late: tuple[float, ...]
+    core_log_radius: float = 0.0
 
 
 def scales_of(stack: Stack) -> Scales:
@@ -113,7 +118,7 @@ def scales_of(stack: Stack) -> Scales:
         depth = _depth_x0(pads)
         return Scales(
             *(23.5, 0.5, RING_EDGES_MM, tuple(depth), tuple(second), tuple(thick)),
-            *(tuple(float(n < 8) for n in range(pads)), tuple(thick)),
+            *(tuple(float(n < 8) for n in range(pads)), tuple(thick), 4.0),
         )
     # nuclear interaction lengths: tungsten 99.5 mm; 20 mm of steel and a scintillator 0.125
     front = [4.0 * (x * 3.504 / 99.5) for x in _depth_x0(pads)]
@@ -288,6 +293,9 @@ class LayeredNetworks(nn.Module):
     part: Tensor
     layer_levels: nn.Parameter | None
     radius_correction: Tensor
+    layer_correction: Tensor
+    count_slopes: Tensor
+    spectrum_correction: Tensor
 
     def __init__(
         self,
@@ -299,12 +307,17 @@ class LayeredNetworks(nn.Module):
     ) -> None:
         super().__init__()
         self.layers, self.scales, self.refined = stack.layers, scales_of(stack), refined
+        self.zones = refined and self.scales.core_log_radius > 0.0
         self.response = Mixture(4, (24, 24), 3, 0.05)
         self.layer = Mixture(17, layer_hidden, 4, 0.004)
         levels = nn.Parameter(0.1 * torch.randn(layer_hidden[0], stack.layers)) if refined else None
         self.register_parameter("layer_levels", levels)
         if refined:
-            self.register_buffer("radius_correction", torch.zeros(RADIUS_CORRECTION_NODES + 1))
+            self.register_buffer("radius_correction", torch.zeros(2, RADIUS_CORRECTION_NODES + 1))
+            self.register_buffer("count_slopes", torch.zeros(3))
+            zones = len(SPECTRUM_ZONES_MM) + 1
+            self.register_buffer("spectrum_correction", torch.zeros(zones, SPECTRUM_NODES + 1))
+            self.register_buffer("layer_correction", torch.zeros(3, stack.layers))
         self.number = Mixture(10, (24,), 2, 0.03)
         self.count = Mixture(11, (32,), 2, 0.01)
         self.latent = nn.ModuleList([Mixture(15 + k, (32, 24), 3, 0.03) for k in range(LATENTS)])
@@ -471,46 +484,60 @@ class LayeredNetworks(nn.Module):
         )
         return torch.stack([c * one for c in columns], 1)
 
+    def core_excess(self, log_radius: Tensor) -> Tensor:
+        """How much higher the place in the spectrum is near the axis; tables hold the place less this.
+
+        Within the range of radii of a table, too, energies rise steeply towards the axis.
+        """
+        inside = torch.relu(self.scales.core_log_radius - log_radius)
+        return 0.5 * inside * inside
+
     def tables(self, features: Tensor, *, whole: bool = False) -> Tensor:
         """Quantiles in increasing order by construction: [B, F, M] -> [B, rows, M].
 
         The outermost nodes are quantiles of levels LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY and their complements (which
-        can be fitted); with `whole`, those of the energy are continued in straight lines to levels 0 and 1. Radii end
-        where they were fitted: far out there are too few spots to tell how they go on.
+        can be fitted); with `whole` they are continued in straight lines to levels 0 and 1, radii outwards only.
         """
         raw = self.context(features)
         batch, _, columns = raw.shape
 
-        def increasing(values: Tensor, start: float, step: float, least: float = 0.0) -> Tensor:
+        def increasing(values: Tensor, start: float, step: float, least: float, *, low: bool, high: bool) -> Tensor:
             first = start + values[..., :1, :]
             steps = step * torch.exp(3.0 * torch.tanh(values[..., 1:, :] * (1.0 / 3.0)))
             nodes = torch.cat([first, first + torch.cumsum(steps, -2)], -2)
-            if not whole or not least:
-                return nodes
             beyond = 1.0 / (1.0 - steps.shape[-2] * math.sqrt(0.5 * least)) - 1.0
-            low = nodes[..., :1, :] - beyond * steps[..., :1, :]
-            return torch.cat([low, nodes[..., 1:-1, :], nodes[..., -1:, :] + beyond * steps[..., -1:, :]], -2)
+            if low:
+                nodes = torch.cat([nodes[..., :1, :] - beyond * steps[..., :1, :], nodes[..., 1:, :]], -2)
+            if high:
+                nodes = torch.cat([nodes[..., :-1, :], nodes[..., -1:, :] + beyond * steps[..., -1:, :]], -2)
+            return nodes
 
         at, size = self.tables_of.radius, self.tables_of.energy
-        radius = increasing(raw[:, :at], 0.45, 0.2)
-        if whole and self.refined:
-            radius = self._corrected(radius)
+        corrected = whole and self.refined
+        radius = increasing(raw[:, :at], 0.45, 0.2, LEAST_LEVEL_RADIUS, low=False, high=corrected)
+        if corrected:
+            radius = self._corrected(radius, features[:, :1, 0])
         bands = raw[:, at : at + size].reshape(batch, ENERGY_BANDS, ENERGY_NODES + 1, columns)
-        energy = increasing(bands, SPECTRUM_RANGE[0] + 3.0, 0.6, LEAST_LEVEL_ENERGY)
+        energy = increasing(bands, SPECTRUM_RANGE[0] + 3.0, 0.6, LEAST_LEVEL_ENERGY, low=whole, high=whole)
         steps = torch.exp(2.0 * torch.tanh(raw[:, at + size :] * 0.5))
         summed = torch.cumsum(steps.reshape(batch, TURN_BANDS, TURN_NODES, columns), 2)
         turn = torch.cat([torch.zeros_like(summed[:, :, :1]), summed / summed[:, :, -1:]], 2)
         return torch.cat([radius, energy.reshape(batch, size, columns), turn.reshape(batch, -1, columns)], 1)
 
-    def _corrected(self, radius: Tensor) -> Tensor:
-        """Add the correction to radii, as ln(r + offset)."""
+    def _corrected(self, radius: Tensor, log_energy: Tensor) -> Tensor:
+        """Add the correction to radii, as ln(r + offset) [B, nodes, layers]: a straight line in log_energy [B, 1]."""
         low, high = RADIUS_CORRECTION_RANGE
         place = (radius - low) * (RADIUS_CORRECTION_NODES / (high - low))
         place = torch.clamp(place, 0.0, RADIUS_CORRECTION_NODES - 0.001)
         cell = torch.floor(place)
-        at = cell.to(torch.int64).reshape(-1)
-        below, above = (torch.gather(self.radius_correction, 0, at + k).reshape(radius.shape) for k in (0, 1))
-        return radius + below + (place - cell) * (above - below)
+        at, part = cell.to(torch.int64).reshape(-1), place - cell
+
+        def look(table: Tensor) -> Tensor:
+            below, above = (torch.gather(table, 0, at + k).reshape(radius.shape) for k in (0, 1))
+            return below + part * (above - below)
+
+        level, slope = self.radius_correction
+        return radius + look(level) + log_energy[:, :, None] * look(slope)
 
 
 class ShowerSampler(Sampler):
@@ -575,6 +602,9 @@ class ShowerSampler(Sampler):
             last = [drawn * (1.0 / 3.5), *last[:2]]
             energies.append(energy)
         energy = torch.cat(energies, 2)[:, 0]
+        if net.refined:
+            c = net.layer_correction
+            energy = energy * torch.exp(c[0] + c[1] * p.log_energy)
         # never an empty shower: if nothing was drawn, all is in one layer
         nothing = (before[:, :, 0] < 0.02).to(torch.float32)
         energy = energy + nothing * total * (net.index == 8.0).to(torch.float32)
@@ -602,6 +632,10 @@ class ShowerSampler(Sampler):
         c = net.count_correction.reshape(-1, 3)[net.part]
         correction = c[:, 0] + c[:, 1] * p.log_energy + c[:, 2] * p.log_energy * p.log_energy
         if net.refined:  # together the layers have about as many as the shower
+            slopes = net.count_slopes
+            for k in range(3):  # visible energy, depth and width
+                correction = correction + slopes[k] * summary[:, 2 + k]
+            correction = correction + net.layer_correction[2]
             count = torch.exp(torch.clamp(count, max=7.0)) * there
             wanted = torch.exp(torch.clamp(log_number, max=5.0)) * total / torch.clamp(net.over_layers(count), min=1.0)
             count = count * torch.clamp(wanted, 0.7, 1.4) * torch.exp(correction)
@@ -614,12 +648,18 @@ class ShowerSampler(Sampler):
             features = torch.cat([features, latent.draw(features, *noise())], 1)
         return total, energy, count, features[:, drawn:, 0], mean
 
-    def _spectrum(self, x: Tensor) -> Tensor:
-        """Energy of spots in MeV from the logit of their share of all spots."""
+    def _spectrum(self, x: Tensor, log_radius: Tensor | None = None) -> Tensor:
+        """Energy of spots in MeV from the logit of their share of all spots; with radii, as corrected there."""
         low, high = SPECTRUM_RANGE
         x = torch.clamp((x - low) * (SPECTRUM_NODES / (high - low)), 0.0, SPECTRUM_NODES - 0.001)
         cell = torch.floor(x)
-        at, nodes = cell.to(torch.int64), torch.exp(self.networks.log_mev)
+        at, nodes = cell.to(torch.int64), self.networks.log_mev
+        if log_radius is not None:
+            nodes = (nodes + self.networks.spectrum_correction).reshape(-1)
+            for edge in SPECTRUM_ZONES_MM:
+                outside = (log_radius > math.log(edge + RADIUS_OFFSET_MM)).to(torch.int64)
+                at = at + outside * (SPECTRUM_NODES + 1)
+        nodes = torch.exp(nodes)
         below = torch.gather(nodes, 0, at)
         return below + (x - cell) * (torch.gather(nodes, 0, at + 1) - below)
 
@@ -643,15 +683,8 @@ class ShowerSampler(Sampler):
         latents: Tensor,
         total: Tensor,
     ) -> Tensor:
-        """Bring the energies of layers (exactly) and rings (nearly) to what stage A has drawn."""
+        """Bring the energies of rings (nearly) and layers (exactly) to what stage A has drawn."""
         target = layer_mev.reshape(-1)
-
-        def to_layers(mev: Tensor) -> Tensor:
-            mev = self._adjust(mev, packed.slot, target)
-            sums = torch.clamp(self._summed(target.shape[0], packed.slot, mev), min=1e-9)
-            return mev * torch.gather(target / sums, 0, packed.slot)
-
-        mev = to_layers(mev)
         far = torch.floor(torch.sqrt(along * along + across * across))
         far = torch.clamp(far, max=self.networks.scales.ring_edges_mm[-1])
         ring = packed.row * RINGS + torch.gather(self.ring_of_mm, 0, far.to(torch.int64))
@@ -660,8 +693,12 @@ class ShowerSampler(Sampler):
             share = torch.sigmoid(latents[:, k : k + 1])
             rings.append(rest * share)
             rest = rest * (1.0 - share)
-        mev = self._adjust(mev, ring, (torch.cat([*rings, rest], 1) * total).reshape(-1))
-        return to_layers(mev)
+        of_rings = (torch.cat([*rings, rest], 1) * total).reshape(-1)
+        mev = self._adjust(mev, ring, of_rings)
+        mev = self._adjust(mev, packed.slot, target)
+        mev = self._adjust(mev, ring, of_rings)
+        sums = torch.clamp(self._summed(target.shape[0], packed.slot, mev), min=1e-9)
+        return mev * torch.gather(target / sums, 0, packed.slot)
 
     def _lean(
         self, packed: PackedRows, mev: Tensor, along: Tensor, across: Tensor, latents: Tensor
@@ -735,12 +772,15 @@ class LayeredSampler(ShowerSampler):
         noise = packed.noise(u_spot)
         rank = (packed.place - of_slot(number_before)).to(torch.float32)
         place = place_of_level((rank + noise[:, 0]) * of_slot(1.0 / torch.clamp(count, min=1.0)))
-        radius = torch.exp(look(0, place * float(RADIUS_NODES), RADIUS_NODES)) - RADIUS_OFFSET_MM
-        radius = torch.clamp(radius, min=0.0)
+        log_radius = look(0, place * float(RADIUS_NODES), RADIUS_NODES)
+        radius = torch.clamp(torch.exp(log_radius) - RADIUS_OFFSET_MM, min=0.0)
         level = rank * GOLDEN + of_slot(u_layer)
         level = place_of_level(level - torch.floor(level)) * float(ENERGY_NODES)
         energy_at = net.tables_of.radius + band(place, ENERGY_BANDS) * (ENERGY_NODES + 1)
-        mev = self._spectrum(look(energy_at, level, ENERGY_NODES))
+        spectrum_at = look(energy_at, level, ENERGY_NODES)
+        if net.scales.core_log_radius:
+            spectrum_at = spectrum_at + net.core_excess(log_radius)
+        mev = self._spectrum(spectrum_at, log_radius if net.zones else None)
         turn = look(turn_at + band(place, TURN_BANDS) * (TURN_NODES + 1), noise[:, 1] * float(TURN_NODES), TURN_NODES)
         cos, sin = cosine_and_sine(turn)
         along, across = radius * cos * stretch(radius, of_slot(p.secant)), radius * sin

@@ -190,11 +190,14 @@ class ShowerSystem(System[C], Generic[C]):
             error = np.linalg.lstsq(at, ratio, rcond=None)[0]
             correction.sub_(torch.from_numpy(error).to(torch.float32))
             figures |= {f"{name}_cells": float(np.exp(ratio.mean())), f"{name}_spread": float(ratio.std())}
-        return figures | self.calibrate_spots(made, truth)
+        return figures | self.calibrate_spots(made, truth, step.index)
 
-    def calibrate_spots(self, made: Showers, truth: Showers) -> dict[str, float]:
-        """Correct what else of the spots is wrong, by showers of the sampler and of Geant4; returns figures."""
-        del made, truth
+    def calibrate_spots(self, made: Showers, truth: Showers, rounds: int) -> dict[str, float]:
+        """Correct what else of the spots is wrong, by showers of the sampler and of Geant4, after so many rounds.
+
+        Returns figures for the log.
+        """
+        del made, truth, rounds
         return {}
 
 

@@ -30,7 +30,13 @@ from ddcalogen.training.representations import Batch, mirrored
 from ddcalogen.training.sampler import Sampler, incident
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Optimiser, Stage, Step
-from ddcalogen.training.systems._layered_calibration import cells_of, radius_shift, spectrum_shift
+from ddcalogen.training.systems._layered_calibration import (
+    cells_of,
+    layer_shifts,
+    radius_shift,
+    slope_shifts,
+    spectrum_shift,
+)
 from ddcalogen.training.systems._layered_networks import (
     ENERGY_BANDS,
     ENERGY_NODES,
@@ -39,6 +45,7 @@ from ddcalogen.training.systems._layered_networks import (
     RADIUS_CORRECTION_NODES,
     RADIUS_CORRECTION_RANGE,
     RADIUS_NODES,
+    SPECTRUM_ZONES_MM,
     TURN_BANDS,
     TURN_NODES,
     Incident,
@@ -56,15 +63,20 @@ Doubles = NDArray[np.float64]
 
 _AT_ONCE = 512
 """Showers merged at once."""
-_DAMPING = 0.8
-"""Part of a shift that is applied in one round of the calibration."""
+_DAMPING = 0.9, 0.4
+"""Part of a shift that is applied in the first round of the calibration, and how fast it falls: noise averages out."""
+
+
+_TURN_WEIGHT = 10.0
+"""Of the loss of azimuths: what the field does to them is a small part of it, and was not learned without."""
 
 
 class LayeredConfig(ShowerConfig):
     """Configuration."""
 
     merge_below_mev: float = Field(default=0.6, gt=0, description="deposits below join a neighbour")
-    spots_per_shower: int = Field(default=64, ge=1, description="drawn from each shower for a step of stage B")
+    spots_per_shower: int = Field(default=128, ge=1, description="drawn from each shower for a step of stage B")
+    spot_batch: int = Field(default=32, ge=1, description="showers for a step of stage B")
     table_hidden: tuple[int, ...] = (48, 48)
     spot_steps: int = Field(default=2000, ge=1)
     shower_batch: int = Field(default=64, ge=1)
@@ -130,7 +142,7 @@ class Layered(ShowerSystem[LayeredConfig]):
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages: tables of spots, showers, and the correction of the number of cells."""
         return (
-            Stage("spots", self.config.spot_steps, validate=False),
+            Stage("spots", self.config.spot_steps, batch=self.config.spot_batch, validate=False),
             Stage("showers", self.config.shower_steps, validate=False),
             Stage("calibration", self.config.calibration_rounds, average=False),
         )
@@ -170,21 +182,41 @@ class Layered(ShowerSystem[LayeredConfig]):
         rows = torch.from_numpy(step.rng.integers(0, size, self.config.shower_batch)).to(step.device)
         return {name: values[rows] for name, values in self._summaries.items()}
 
-    def calibrate_spots(self, made: Showers, truth: Showers) -> dict[str, float]:
+    def calibrate_spots(self, made: Showers, truth: Showers, rounds: int) -> dict[str, float]:
         """Correct energies and radii of spots so that those of readout cells are right; see `_layered_calibration`."""
         if tuple(self.stack.parts) != ("ecal",):
             return {}  # its ranges are those of silicon pads
-        net = self.networks
+        if rounds > max(0, self.config.calibration_rounds - 3):
+            return {}  # the last rounds are for the number of cells alone
+        net, part = self.networks, _DAMPING[0] / (1.0 + _DAMPING[1] * rounds)
         cells = cells_of(made, truth, self.stack, 0), cells_of(truth, truth, self.stack, 1)
-        log_mev = net.log_mev.double().numpy()
-        log_mev = log_mev + _DAMPING * spectrum_shift(*cells, log_mev)
-        net.log_mev.copy_(torch.from_numpy(np.maximum.accumulate(log_mev) + 1e-7 * np.arange(len(log_mev))))
+        with torch.no_grad():
+            p = net.incident(**incident(truth))
+            log_energy = p.log_energy[:, 0].double().numpy()
+            features = []
+            for sample in cells:
+                layer_mev = torch.from_numpy(sample.layer_mev).to(torch.float32) + 1e-6
+                of_showers, _ = net.summary(p, layer_mev, layer_mev.sum(1, keepdim=True))
+                features.append(of_showers[:, 2:5, 0].double().numpy())
+        layers = layer_shifts(*cells, log_energy)
+        net.layer_correction.add_(torch.from_numpy(part * layers).to(torch.float32))
+        slopes = slope_shifts(*cells, log_energy, (features[0], features[1]))
+        net.count_slopes.add_(torch.from_numpy(part * slopes).to(torch.float32))
+        spectrum = net.log_mev.double().numpy() + net.spectrum_correction.double().numpy()
+        spectrum = spectrum + part * spectrum_shift(*cells, spectrum, SPECTRUM_ZONES_MM)
+        spectrum = np.maximum.accumulate(spectrum, 1) - net.log_mev.double().numpy()
+        net.spectrum_correction.copy_(torch.from_numpy(spectrum))
         nodes = np.linspace(*RADIUS_CORRECTION_RANGE, RADIUS_CORRECTION_NODES + 1)
-        now = nodes + net.radius_correction.double().numpy()
-        shift = radius_shift(*cells, np.exp(now) - RADIUS_OFFSET_MM, RADIUS_OFFSET_MM)
-        corrected = np.maximum.accumulate(now + _DAMPING * shift)
-        net.radius_correction.copy_(torch.from_numpy(corrected - nodes))
-        return {"radius": float(abs(shift).max())}
+        level, slope = net.radius_correction.double().numpy()
+        at = np.exp(nodes + level) - RADIUS_OFFSET_MM
+        radius = radius_shift(*cells, log_energy, at, RADIUS_OFFSET_MM)
+        level = np.maximum.accumulate(nodes + level + part * radius[0]) - nodes
+        net.radius_correction.copy_(torch.from_numpy(np.stack([level, slope + part * radius[1]])))
+        return {
+            "radius": float(abs(radius[0]).mean()),
+            "layers": float(abs(layers[0]).mean()),
+            "depth_slope": float(slopes[1]),
+        }
 
     def _spot_step(self, p: Incident, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         net, layer_mev = self.networks, batch["layer_mev"]
@@ -196,7 +228,8 @@ class Layered(ShowerSystem[LayeredConfig]):
             layer = batch["spot_layer"]
             features = torch.gather(context, 2, layer[:, None, :].expand(-1, context.shape[1], -1))
             place = place_of_level(batch["spot_rank"]).reshape(-1)
-            x = self.spectrum_place(batch["spot_log_mev"]).reshape(-1)
+            x = self.spectrum_place(batch["spot_log_mev"]) - net.core_excess(batch["spot_radius"])
+            x = x.reshape(-1)
         tables = net.tables(columns(features))[0].T
         at, size = net.tables_of.radius, net.tables_of.energy
         energies = tables[:, at : at + size].reshape(-1, ENERGY_BANDS, ENERGY_NODES + 1)
@@ -207,7 +240,7 @@ class Layered(ShowerSystem[LayeredConfig]):
         radius = _pinball(tables[:, :at], batch["spot_radius"].reshape(-1), self.radius_levels)
         energy = _pinball(energies, x, self.energy_levels)
         turn = _pinball(turns[:, 1:-1], batch["spot_turn"].reshape(-1), self.turn_levels)
-        step.minimise("spots", radius + energy + turn)
+        step.minimise("spots", radius + energy + _TURN_WEIGHT * turn)
         return {"radius": radius, "energy": energy, "turn": turn}
 
     def sampler(self) -> Sampler:

@@ -263,11 +263,16 @@ class Outline(nn.Module):
         columns = []
         for k, (a, b) in enumerate(itertools.pairwise(self.edges)):
             inside = layer_mev[:, a:b]
-            before = torch.cumsum(inside, 1) - inside
-            following = blocks[k + 1] if k + 1 < len(blocks) else torch.zeros_like(blocks[k])
-            size = self.edges[k + 2] - b if k + 1 < len(blocks) else 1
-            columns.append(self.block_state(blocks[k], before, following / size, self.behind[a:b], b - a, unit_mev))
+            before, after = torch.cumsum(inside, 1) - inside, self.following(blocks, k, unit_mev)
+            columns.append(self.block_state(blocks[k], before, after, self.behind[a:b], b - a, unit_mev))
         return torch.cat(columns, 2)
+
+    def following(self, blocks: Sequence[Tensor], block: int, unit_mev: float) -> Tensor:
+        """Feature of the mean energy of a layer of the block behind one, [B, 1]."""
+        if block + 1 == len(blocks):
+            return torch.zeros_like(blocks[block])
+        size = self.edges[block + 2] - self.edges[block + 1]
+        return natural_log(1.0 + blocks[block + 1] / (size * unit_mev)) * (1.0 / 3.5)
 
     @staticmethod
     def block_state(
@@ -280,7 +285,7 @@ class Outline(nn.Module):
         block, before
             Energy of the block [B, 1], and what of it lies before the layer [B, M], MeV.
         following
-            Energy of a layer of the next block, [B, 1].
+            See `following`, [B, 1].
         behind
             Layers from this one to the block's last, [M].
         """
@@ -290,7 +295,7 @@ class Outline(nn.Module):
         columns = (
             *(rest, torch.sqrt(rest)),
             natural_log(1.0 + left / (behind * unit_mev)) * (1.0 / 3.5),
-            natural_log(1.0 + following / unit_mev) * (1.0 / 3.5),
+            following,
             behind * (1.0 / size),
         )
         return torch.stack([c * one for c in columns], 1)

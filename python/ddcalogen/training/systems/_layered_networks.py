@@ -620,9 +620,7 @@ class ShowerSampler(Sampler):
         moment, last = torch.zeros_like(share), [torch.zeros_like(share)] * 3
         energies = []
         for k, (first, end) in enumerate(itertools.pairwise(outline.edges)):
-            following = torch.zeros_like(total)
-            if k + 1 < len(blocks):
-                following = blocks[k + 1] / float(outline.edges[k + 2] - end)
+            following = outline.following(blocks, k, MEV_UNIT)
             inside, mine = torch.zeros_like(total), []
             for n in range(first, end):
                 before = (done + inside)[:, :, None]

@@ -22,6 +22,8 @@ Where it differs from the source:
   evaluations from 80 on makes points of a normal distribution 12 % too wide, this one with 20 evaluations 1 %;
 - energies are learned as their place in the spectrum of all points, distances from the axis logarithmically;
 - showers are mirrored at random (`data.mirror`);
+- of hadrons (`blocks`) the start, the calibrated energy and its shares in blocks of layers are drawn before the layers
+  (`_hadron_outline`), and points of single particles keep their energies when sums are corrected;
 - the polynomials that correct the number of points are fitted to the number of readout cells above threshold.
 """
 
@@ -121,12 +123,20 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
     def describe(self) -> str:
         """Return the description for the card."""
         placed_by = self.placed_by.format(steps=self.config.sampler_steps)
+        first = "Visible energy, energy"
+        last = "energies of layers and rings and the dipole are calibrated to what was drawn"
+        if self.networks.outline is not None:
+            first = "The layer where the shower starts, calibrated energy, its shares in blocks of layers, energy"
+            last = (
+                "energies of calorimeters, layers and rings and the dipole are brought near to what was drawn by "
+                "scaling points of several particles"
+            )
         return (
             f"Point cloud in the {self.stack.name} of ILD, after CaloClouds II and 3 (2309.05704, 2511.01460), learned "
-            "from Geant4 steps in the gap-free layer stack, clustered on sub-cells. Visible energy, energy and points "
+            f"from Geant4 steps in the gap-free layer stack, clustered on sub-cells. {first} and points "
             "of each layer, energies in rings and dipole are drawn from mixture densities one after the other; "
-            f"{placed_by}, independently of each other given these numbers; energies of layers and rings and the "
-            "dipole are calibrated to what was drawn. Field: 3.5 T along -x of the shower frame, as in a barrel stave."
+            f"{placed_by}, independently of each other given these numbers; {last}. "
+            "Field: 3.5 T along -x of the shower frame, as in a barrel stave."
         )
 
     # ------------------------------------------------------------------------------------------------- training

@@ -272,7 +272,7 @@ class Outline(nn.Module):
         if block + 1 == len(blocks):
             return torch.zeros_like(blocks[block])
         size = self.edges[block + 2] - self.edges[block + 1]
-        return natural_log(1.0 + blocks[block + 1] / (size * unit_mev)) * (1.0 / 3.5)
+        return natural_log(1.0 + blocks[block + 1] / size / unit_mev) * (1.0 / 3.5)
 
     @staticmethod
     def block_state(

@@ -150,7 +150,8 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
         c = self.config
         return (
             Stage("showers", c.shower_steps, batch=c.shower_batch, validate=False),
-            Stage("points", c.point_steps, batch=c.point_batch),
+            # of the few hadrons the fidelity is not sure enough to choose between calibrated and not
+            Stage("points", c.point_steps, batch=c.point_batch, validate=not c.blocks),
             Stage("calibration", c.calibration_rounds, average=False),
         )
 

@@ -63,18 +63,20 @@ def cells_of(showers: Showers, like: Showers, stack: Stack, seed: int) -> CellSa
     )
 
 
-def spectrum_shift(made: CellSample, truth: CellSample, log_mev: Doubles) -> Doubles:
+def spectrum_shift(made: CellSample, truth: CellSample, log_mev: Doubles, scale: float = 1.0) -> Doubles:
     """Shift of the logarithm of an energy that brings the model's cell spectrum to Geant4's, where cells are one spot.
 
     Parameters
     ----------
     log_mev
         float64 [K], increasing: where the shift is wanted.
+    scale
+        Energy of a single particle relative to that in a silicon pad.
     """
-    low, high = np.log(_SPECTRUM_RANGE_MEV)
+    low, high = np.log(_SPECTRUM_RANGE_MEV) + np.log(scale)
     grid = np.linspace(low, high, 160)
     shift = _quantile_shift(made.log_mev, truth.log_mev, grid)
-    fade = np.log(_SPECTRUM_FADES_MEV)
+    fade = np.log(_SPECTRUM_FADES_MEV) + np.log(scale)
     shift *= np.clip((fade[1] - grid) / (fade[1] - fade[0]), 0.0, 1.0)
     return np.asarray(np.interp(log_mev, grid, shift), np.float64)
 

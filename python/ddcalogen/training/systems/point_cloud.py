@@ -39,6 +39,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ddcalogen.card import Domain, NoiseInput, SpotsOutput
+from ddcalogen.training.data import Showers
 from ddcalogen.training.operators import PackedRows
 from ddcalogen.training.point_cloud_networks import (
     SIGMA_DATA,
@@ -56,6 +57,7 @@ from ddcalogen.training.sampler import capacity_limit, spots_output
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Optimiser, Stage, Step, SystemConfig
 from ddcalogen.training.systems._hadron_outline import STEP_FEATURES, calibrated
+from ddcalogen.training.systems._layered_calibration import cells_of, spectrum_shift
 from ddcalogen.training.systems._layered_networks import (
     CONTEXT_FEATURES,
     Incident,
@@ -64,6 +66,7 @@ from ddcalogen.training.systems._layered_networks import (
 )
 from ddcalogen.training.systems._layered_showers import ShowerConfig, ShowerSystem
 from ddcalogen.training.systems._point_cloud_pool import ShowerPool, draw_points, draw_showers, make_pool
+from ddcalogen.validation.observables import THRESHOLD_GEV
 
 __all__ = ["SYSTEM", "PointCloud", "PointCloudConfig", "PointCloudSampler"]
 
@@ -90,6 +93,8 @@ class PointCloudConfig(ShowerConfig):
     )
 
 
+_DAMPING = 0.8
+"""Part of a shift of energies that is applied in one round of the calibration."""
 EXTRA = 5
 """Features of a layer besides those of `LayeredNetworks.context_features`."""
 
@@ -233,6 +238,17 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
         features = point_features(net, p, layer_mev, showers["layer_counts"], mean, latents, start)
         clean = (self.coordinates(points) - self.mean) / self.scale * SIGMA_DATA
         return clean, features, points["shower"] * self.stack.layers + points["layer"]
+
+    def calibrate_spots(self, made: Showers, truth: Showers) -> dict[str, float]:
+        """Correct energies of hadrons' points so that the spectrum of single particles in tiles is right."""
+        if self.networks.outline is None or tuple(self.stack.parts) != ("hcal",):
+            return {}  # pads and tiles would need spectra of their own
+        cells = cells_of(made, truth, self.stack, 0), cells_of(truth, truth, self.stack, 1)
+        log_mev = self.networks.log_mev.double().numpy()
+        shift = spectrum_shift(*cells, log_mev, THRESHOLD_GEV["hcal"] / THRESHOLD_GEV["ecal"])
+        shifted = np.maximum.accumulate(log_mev + _DAMPING * shift) + 1e-7 * np.arange(len(log_mev))
+        self.networks.log_mev.copy_(torch.from_numpy(shifted))
+        return {"spectrum": float(abs(shift).max())}
 
     def sampler(self) -> PointCloudSampler:
         """Shower and unrolled steps."""

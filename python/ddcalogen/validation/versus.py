@@ -15,6 +15,7 @@ be beaten.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -201,23 +202,34 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, str, bool,
             return wasserstein(o.scalars[name][i], r.scalars[name][j])
 
         yield reference.readout.scalars[name][0], "W1 × 100", title, "", False, direct
-    edges = np.geomspace(reference.hit_gev.min(), 1.0001 * reference.hit_gev.max(), _ENERGY_BINS + 1)
-    middle = np.sqrt(edges[:-1] * edges[1:])
-    tables: dict[int, Doubles] = {}
+    middles: list[Doubles] = []
+    tables: dict[tuple[int, int], Doubles] = {}
 
-    def hits(o: Observables) -> Doubles:
-        if id(o) not in tables:
-            slot = np.clip(np.searchsorted(edges, o.hit_gev, side="right") - 1, 0, _ENERGY_BINS - 1)
+    def hits(o: Observables, part: int) -> Doubles:
+        if (id(o), part) not in tables:
             row = np.repeat(np.arange(len(o)), np.diff(o.hit_offsets))
-            table = np.bincount(row * _ENERGY_BINS + slot, minlength=len(o) * _ENERGY_BINS)
-            tables[id(o)] = table.reshape(len(o), _ENERGY_BINS).astype(float)
-        return tables[id(o)]
+            inside = o.hit_part == part
+            slot = np.searchsorted(spectra[part], o.hit_gev[inside], side="right") - 1
+            slot = row[inside] * _ENERGY_BINS + np.clip(slot, 0, _ENERGY_BINS - 1)
+            table = np.bincount(slot, minlength=len(o) * _ENERGY_BINS)
+            tables[id(o), part] = table.reshape(len(o), _ENERGY_BINS).astype(float)
+        return tables[id(o), part]
 
-    weighted: tuple[tuple[str, str, Callable[[Observables], Doubles], Doubles | None], ...] = (
-        ("energy spectrum of the cells", "hits", hits, middle),
-        ("mean energy of each layer", "E long", lambda o: o.layer_gev, None),
-        ("mean energy at each radius", "E rad", lambda o: o.radial_gev[:, 0], None),
-    )
+    spectra: list[Doubles] = []
+    weighted: list[tuple[str, str, Callable[[Observables], Doubles], Doubles | None]] = []
+    titles = [f", {part.name.upper()}" if reference.readout.combined else "" for part in reference.readout.parts]
+    for part, of in enumerate(titles):
+        mine = reference.hit_gev[reference.hit_part == part]
+        low, high = (float(mine.min()), float(mine.max())) if len(mine) else (1e-4, 1.0)
+        spectra.append(np.geomspace(low, 1.0001 * high, _ENERGY_BINS + 1))
+        middles.append(np.sqrt(spectra[-1][:-1] * spectra[-1][1:]))
+        cells: Callable[[Observables], Doubles] = lambda o, part=part: hits(o, part)  # type: ignore[misc]  # noqa: E731
+        rings: Callable[[Observables], Doubles] = lambda o, part=part: o.radial_gev[:, part]  # type: ignore[misc]  # noqa: E731
+        weighted += [
+            (f"energy spectrum of the cells{of}", f"hits{of}", cells, middles[-1]),
+            (f"mean energy at each radius{of}", f"E rad{of}", rings, None),
+        ]
+    weighted.append(("mean energy of each layer", "E long", lambda o: o.layer_gev * o.weights, None))
     for observable, title, columns, at in weighted:
 
         def profile(
@@ -242,15 +254,16 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, str, bool,
             return float(reduce(off[np.triu_indices(len(off), k=1)]))
 
         yield "correlations", "correlations", title, "", False, correlations
-    for k, (title, unit) in enumerate(
-        (("MIP peak position", "MeV"), ("MIP peak width at 3/4 of its height / position", ""))
+    for (part, of), (k, title, unit) in itertools.product(
+        enumerate(titles),
+        ((0, "MIP peak position", "MeV"), (1, "MIP peak width at 3/4 of its height / position", "")),
     ):
 
-        def peak(o: Observables, i: Index, r: Observables, j: Index, k: int = k) -> float:
-            spectrum = np.bincount(i, minlength=len(o)).astype(float) @ o.spectrum[:, 0].astype(float)
-            return spectrum_peak(spectrum, o.readout.parts[0].threshold_gev)[k]
+        def peak(o: Observables, i: Index, r: Observables, j: Index, part: int = part, k: int = k) -> float:
+            spectrum = np.bincount(i, minlength=len(o)).astype(float) @ o.spectrum[:, part].astype(float)
+            return spectrum_peak(spectrum, o.readout.parts[part].threshold_gev)[k]
 
-        yield "single-particle peak", "cell spectrum", title, unit, True, peak
+        yield f"single-particle peak{of}", "cell spectrum", title + of, unit, True, peak
     scale = np.maximum(np.abs(physics_features(reference)).max(axis=0), 1e-12)
 
     def distance_of_moments(o: Observables, i: Index, r: Observables, j: Index) -> float:
@@ -427,12 +440,6 @@ def compare_models(
             remedy="Compare models of one calorimeter.",
         )
     readout, calorimeter = readout_of(cards[0].calorimeter), cards[0].calorimeter.name.lower()
-    if readout.combined:
-        raise ConfigurationError(
-            "models of several calorimeters cannot be compared in this way yet",
-            found=cards[0].calorimeter.name,
-            remedy="Validate each of them alone.",
-        )
     rng = np.random.default_rng(seed)
     progress("reading Geant4 showers")
     truth = load_split(files, "test", calorimeter)
@@ -447,18 +454,19 @@ def compare_models(
     truth = truth.select(np.sort(rng.permutation(usable)[:showers]))
     n = len(truth)
 
-    def measured(name: str, content: Showers) -> Observables:
+    def measured(name: str, content: Showers, weights: Doubles | None) -> Observables:
         progress("measuring observables")
-        return make_sample(name, content, readout, rotation_rad=truth.grid_rotation_rad, rng=rng).observables
+        rotation = truth.grid_rotation_rad
+        return make_sample(name, content, readout, rotation_rad=rotation, rng=rng, weights=weights).observables
 
-    reference = measured("reference", truth)
+    reference = measured("reference", truth, None)
     models = []
     for generator in (first, second):
         made = []
         for copy in range(copies):
             progress(f"{generator.card.name}, showers {copy + 1} of {copies}")
             made.append(merge_as(generate(generator, truth, rng=rng, first_event=copy * n)[0], truth))
-        models.append(measured(generator.card.name, Showers.join(made)))
+        models.append(measured(generator.card.name, Showers.join(made), reference.weights))
 
     comparisons, summaries = compare_observables(
         models[0], models[1], reference, replicas=replicas, rng=rng, progress=progress

@@ -86,10 +86,17 @@ def same_state(a: Path, b: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("system", system_names())
-def test_smoke_through_export_and_placement(system: str, showers: Path, tmp_path: Path, ild: Any) -> None:
+HADRONS = ("data.theta_deg=[0, 1]", "system.blocks=[12, 26]")
+
+
+@pytest.mark.parametrize(
+    ("system", "settings"), [*((s, ()) for s in system_names()), pytest.param("point_cloud", HADRONS, id="hadrons")]
+)
+def test_smoke_through_export_and_placement(
+    system: str, settings: tuple[str, ...], showers: Path, tmp_path: Path, ild: Any
+) -> None:
     """Training, taken up again from a checkpoint in the middle, ends with the same bits; the export runs in ILD."""
-    config = smoke_config(system)
+    config = smoke_config(system, *settings)
     best = train(config, [showers], tmp_path / "run", accelerator="cpu")
     rows = list(csv.reader((tmp_path / "run/log.csv").read_text().splitlines()))
     assert rows[0] == ["step", "stage", "name", "value"]

@@ -193,3 +193,26 @@ def test_points_move_onto_the_grid_of_their_layer() -> None:
     away = np.hypot(moved.x_mm - showers.x_mm, moved.y_mm - showers.y_mm)
     assert (away <= 0.71 * pitch[moved.layer] + 1e-3).all()
     assert merge_as(showers, showers) is showers
+
+
+def test_two_models_of_both_calorimeters_beside_each_other() -> None:
+    """5 % more energy is found in both calorimeters, by the model that has it being the farther one."""
+    pytest.importorskip("torch")
+    pytest.importorskip("scipy")
+    from ddcalogen.validation.versus import compare_observables
+
+    showers = toy_hadrons(80)
+    reference = sample("reference", showers).observables
+    wrong = distort(showers, BOTH.depth_mm, energy=1.05)
+    first, second = (sample("model", s, weights=reference.weights).observables for s in (showers, wrong))
+    found = {
+        c.name: c for c in compare_observables(first, second, reference, replicas=20, rng=np.random.default_rng(0))
+    }
+    response = found[f"mean {BOTH.scalars['response'][0]}"]
+    assert response.verdict == "first"
+    assert response.gain.value == pytest.approx(0.05, rel=0.1)
+    for calorimeter, mev in (("ECAL", 0.16), ("HCAL", 0.5)):
+        peak = found[f"MIP peak position, {calorimeter}"]
+        assert peak.geant4 == pytest.approx(mev, rel=0.1)
+        assert found[f"hits, {calorimeter}"].verdict == "first"
+        assert f"E rad, {calorimeter}" in found

@@ -121,7 +121,15 @@ def layer_shifts(made: CellSample, truth: CellSample, log_energy: Doubles) -> Do
     return np.asarray(np.clip(result, -_MOST, _MOST), np.float64)
 
 
-def spectrum_shift(made: CellSample, truth: CellSample, log_mev: Doubles, edges_mm: Sequence[float]) -> Doubles:
+def spectrum_shift(
+    made: CellSample,
+    truth: CellSample,
+    log_mev: Doubles,
+    edges_mm: Sequence[float],
+    *,
+    range_mev: tuple[float, float] = _SPECTRUM_RANGE_MEV,
+    fades_mev: Sequence[tuple[float, float]] = _SPECTRUM_FADES_MEV,
+) -> Doubles:
     """Shift of the logarithm of an energy that brings the spectrum of the model's cells to Geant4's.
 
     Parameters
@@ -130,12 +138,16 @@ def spectrum_shift(made: CellSample, truth: CellSample, log_mev: Doubles, edges_
         float64 [zones, K], increasing: where the shift is wanted.
     edges_mm
         Radii between zones.
+    range_mev
+        Energies of the cells that are compared.
+    fades_mev
+        For each zone, where the correction begins to fade and where it ends.
     """
-    low, high = np.log(_SPECTRUM_RANGE_MEV)
+    low, high = np.log(range_mev)
     grid = np.linspace(low, high, 400)
     zone_of = [np.searchsorted(np.array(edges_mm), s.cell_radius_mm, side="right") for s in (made, truth)]
     shifts = []
-    for zone, (at, fades) in enumerate(zip(log_mev, _SPECTRUM_FADES_MEV, strict=True)):
+    for zone, (at, fades) in enumerate(zip(log_mev, fades_mev, strict=True)):
         mine, theirs = (s.log_mev[z == zone] for s, z in zip((made, truth), zone_of, strict=True))
         start, end = np.log(fades)
         shift = _quantile_shift(mine, theirs, grid) * np.clip((end - grid) / (end - start), 0.0, 1.0)

@@ -21,6 +21,13 @@ from ddcalogen.card import Domain, NoiseInput, SpotsOutput
 from ddcalogen.training.operators import PackedRows, cosine_and_sine, natural_log, pack_rows
 from ddcalogen.training.sampler import Sampler, capacity_limit, spots_output
 from ddcalogen.training.stacks import Stack
+from ddcalogen.training.systems._hadron_outline import (
+    BLOCK_FEATURES,
+    HAZARD_FEATURES,
+    START_FEATURES,
+    STEP_FEATURES,
+    Outline,
+)
 from ddcalogen.training.systems._layered_spots import (
     LATENTS,
     LEAST_MEV,
@@ -276,6 +283,8 @@ class LayeredNetworks(nn.Module):
         Widths of the network of the tables; None: without it.
     refined
         With parameters for each layer, a number of spots that the layers together keep to, and corrected radii.
+    blocks
+        First layers of blocks of layers of a hadron shower, see `Outline`; empty: without it.
     """
 
     depth_x0: Tensor
@@ -304,12 +313,14 @@ class LayeredNetworks(nn.Module):
         layer_hidden: Sequence[int],
         table_hidden: Sequence[int] | None,
         refined: bool = False,
+        blocks: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.layers, self.scales, self.refined = stack.layers, scales_of(stack), refined
         self.zones = refined and self.scales.core_log_radius > 0.0
-        self.response = Mixture(4, (24, 24), 3, 0.05)
-        self.layer = Mixture(17, layer_hidden, 4, 0.004)
+        start, step, block = (START_FEATURES, STEP_FEATURES, BLOCK_FEATURES) if blocks else (0, 0, 0)
+        self.response = Mixture(4 + start, (24, 24), 3, 0.05)
+        self.layer = Mixture(17 + step + block, layer_hidden, 4, 0.004)
         levels = nn.Parameter(0.1 * torch.randn(layer_hidden[0], stack.layers)) if refined else None
         self.register_parameter("layer_levels", levels)
         if refined:
@@ -318,9 +329,9 @@ class LayeredNetworks(nn.Module):
             zones = len(SPECTRUM_ZONES_MM) + 1
             self.register_buffer("spectrum_correction", torch.zeros(zones, SPECTRUM_NODES + 1))
             self.register_buffer("layer_correction", torch.zeros(3, stack.layers))
-        self.number = Mixture(10, (24,), 2, 0.03)
-        self.count = Mixture(11, (32,), 2, 0.01)
-        self.latent = nn.ModuleList([Mixture(15 + k, (32, 24), 3, 0.03) for k in range(LATENTS)])
+        self.number = Mixture(10 + start, (24,), 2, 0.03)
+        self.count = Mixture(11 + step, (32,), 2, 0.01)
+        self.latent = nn.ModuleList([Mixture(15 + start + k, (32, 24), 3, 0.03) for k in range(LATENTS)])
         self.tables_of = QuantileTables()
         if table_hidden is not None:
             bands = RADIUS_NODES + 1 + ENERGY_BANDS * (ENERGY_NODES + 1) + TURN_BANDS * TURN_NODES
@@ -344,6 +355,12 @@ class LayeredNetworks(nn.Module):
         self.register_buffer("count_correction", torch.zeros(3) if parts == 1 else torch.zeros(parts, 3))
         parts_of = [torch.full((at.stop - at.start,), n) for n, at in enumerate(stack.parts.values())]
         self.register_buffer("part", torch.cat(parts_of), persistent=False)
+        self.outline: Outline | None = None
+        if blocks:
+            self.outline = Outline(
+                *(stack, blocks, self.scales.depth, self.scales.kind, Columns([HAZARD_FEATURES, 16, 1])),
+                [Mixture(6 + start + k, (32, 24), 3, 0.03) for k in range(len(blocks))],
+            )
 
     @property
     def latents(self) -> list[Mixture]:
@@ -379,6 +396,11 @@ class LayeredNetworks(nn.Module):
     def response_features(self, p: Incident) -> Tensor:
         """[B, 4, 1]."""
         return torch.stack([p.log_energy, p.incline, p.incline * p.log_energy, p.lepton], 1)
+
+    def energy_features(self, p: Incident, total: Tensor) -> Tensor:
+        """Features of the blocks of layers besides those of the start, [B, 6, 1]."""
+        energy = torch.stack([self.excess(p, total), 0.25 * natural_log(total)], 1)
+        return torch.cat([self.response_features(p), energy], 1)
 
     @staticmethod
     def response_width(energy: Tensor) -> Tensor:
@@ -563,7 +585,8 @@ class ShowerSampler(Sampler):
         noise: tuple[NoiseInput, ...],
         output: SpotsOutput,
     ) -> None:
-        draws = 2 + 2 * stack.layers + LATENTS
+        outline = networks.outline
+        draws = 2 + 2 * stack.layers + LATENTS + (0 if outline is None else outline.draws)
         super().__init__(
             inputs=("energy", "direction", "pdg"),
             noise=(
@@ -610,24 +633,85 @@ class ShowerSampler(Sampler):
         energy = energy + nothing * total * (net.index == 8.0).to(torch.float32)
         return energy * (total / net.over_layers(energy))
 
-    def _shower(self, p: Incident, u: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _outlined_energies(self, p: Incident, total: Tensor, start: Tensor, u: Tensor, z: Tensor) -> Tensor:
+        """Energy of each layer given the start and the energies of blocks, MeV [B, layers].
+
+        u, z [B, 1, layers + blocks - 1]. Layers come near the energy of their block, those of single particles
+        hardly change.
+        """
+        net, outline = self.networks, self.networks.outline
+        assert outline is not None
+        known = torch.cat([net.energy_features(p, total), outline.start_features(start)], 1)
+        blocks = outline.draw_blocks(known, total, u[:, :, net.layers :], z[:, :, net.layers :])
+        fixed = torch.split(net.layer_features(p, total), 1, 2)
+        steps = torch.split(outline.step_features(start), 1, 2)
+        share = (1.0 / total)[:, :, None]
+        done = torch.zeros_like(total)
+        moment, last = torch.zeros_like(share), [torch.zeros_like(share)] * 3
+        energies = []
+        for k, (first, end) in enumerate(itertools.pairwise(outline.edges)):
+            following = outline.following(blocks, k, MEV_UNIT)
+            inside, mine = torch.zeros_like(total), []
+            for n in range(first, end):
+                before = (done + inside)[:, :, None]
+                if n:
+                    moment = moment + before * (0.1 * (p.path[:, n : n + 1] - p.path[:, n - 1 : n]))[:, :, None]
+                rest = torch.relu(1.0 - before * share)
+                behind = outline.behind[n : n + 1]
+                state = outline.block_state(blocks[k], inside, following, behind, end - first, MEV_UNIT)
+                features = torch.cat([fixed[n], *net.history(before, rest, moment, last), steps[n], state], 1)
+                drawn = torch.clamp(net.layer.draw(features, u[:, :, n : n + 1], z[:, :, n : n + 1]), 0.0, 8.5)
+                energy = MEV_UNIT * torch.exp(drawn) - MEV_UNIT
+                inside, last = inside + energy[:, :, 0], [drawn * (1.0 / 3.5), *last[:2]]
+                mine.append(energy)
+            energy = torch.cat(mine, 2)[:, 0]
+            weight = outline.weight(energy, outline.single_mev[first:end] * outline.factor[first:end])
+            one = torch.ones(end - first, 1)
+            slack = torch.clamp(torch.matmul(weight[:, None], one)[:, :, 0], min=1e-6)
+            energy = energy + weight * torch.clamp((blocks[k] - inside) / slack, -0.8, 3.0)
+            done = done + torch.matmul(energy[:, None], one)[:, :, 0]
+            energies.append(energy)
+        energy = torch.cat(energies, 1)
+        # never an empty shower
+        return energy + (done < 0.02).to(torch.float32) * total * (net.index == 8.0).to(torch.float32)
+
+    def _start(self, p: Incident, u: Tensor) -> Tensor | None:
+        """Layer where a hadron shower starts, [B, 1]; None if the networks do not draw it."""
+        outline = self.networks.outline
+        return None if outline is None else outline.draw_start(p, u[:, -1:])
+
+    def _shower(
+        self, p: Incident, u: Tensor, z: Tensor, start: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Stage A: visible energy [B, 1], layer energies, spots in the layers [B, layers], latents, mean depth."""
         net, layers, at = self.networks, self.networks.layers, 0
+        outline, of_shower, of_layer = net.outline, [], []
+        if outline is not None:
+            start = outline.draw_start(p, u[:, -1:]) if start is None else start
+            of_shower, of_layer = [outline.start_features(start)], [outline.step_features(start)]
 
         def noise(number: int = 1) -> tuple[Tensor, Tensor]:
             nonlocal at
             at += number
             return u[:, None, at - number : at], z[:, None, at - number : at]
 
-        response = net.response.draw(net.response_features(p), *noise())[:, 0]
+        response = net.response.draw(torch.cat([net.response_features(p), *of_shower], 1), *noise())[:, 0]
         # never beyond what was seen in training
         response = torch.minimum(torch.maximum(response, net.response_range[0]), net.response_range[1])
         total = net.scales.mev_per_gev * p.energy * torch.exp(0.1 * response * net.response_width(p.energy))
-        energy = self._layer_energies(p, total, *noise(layers))
+        if outline is None or start is None:
+            energy = self._layer_energies(p, total, *noise(layers))
+        else:
+            shares = slice(u.shape[1] - outline.draws, u.shape[1] - 1)
+            of_blocks = [torch.cat([a, v[:, None, shares]], 2) for a, v in zip(noise(layers), (u, z), strict=True)]
+            energy = self._outlined_energies(p, total, start, *of_blocks)
+            total = net.over_layers(energy)
         summary, mean = net.summary(p, energy, total)
+        summary = torch.cat([summary, *of_shower], 1)
         log_number = net.number.draw(summary, *noise())[:, 0]
         number = (log_number - net.number.centre) / net.number.scale
-        count = net.count.draw(net.count_features(p, energy, mean, number), *noise(layers))[:, 0]
+        count_features = torch.cat([net.count_features(p, energy, mean, number), *of_layer], 1)
+        count = net.count.draw(count_features, *noise(layers))[:, 0]
         there = (energy > LEAST_MEV).to(torch.float32)
         c = net.count_correction.reshape(-1, 3)[net.part]
         correction = c[:, 0] + c[:, 1] * p.log_energy + c[:, 2] * p.log_energy * p.log_energy
@@ -673,6 +757,52 @@ class ShowerSampler(Sampler):
         slack = torch.clamp(self._summed(target.shape[0], index, weight), min=1e-9)
         return mev + weight * torch.gather(torch.clamp((target - sums) / slack, -0.9, 3.0), 0, index)
 
+    def _ring(self, packed: PackedRows, along: Tensor, across: Tensor) -> Tensor:
+        """Ring of each spot, row * RINGS + ring."""
+        far = torch.floor(torch.sqrt(along * along + across * across))
+        far = torch.clamp(far, max=self.networks.scales.ring_edges_mm[-1])
+        return packed.row * RINGS + torch.gather(self.ring_of_mm, 0, far.to(torch.int64))
+
+    @staticmethod
+    def _ring_shares(latents: Tensor) -> Tensor:
+        """Share of the energy in each ring, [B, RINGS]."""
+        rest, rings = torch.ones_like(latents[:, :1]), []
+        for k in range(RINGS - 1):
+            share = torch.sigmoid(latents[:, k : k + 1])
+            rings.append(rest * share)
+            rest = rest * (1.0 - share)
+        return torch.cat([*rings, rest], 1)
+
+    def _to_outline(
+        self,
+        packed: PackedRows,
+        mev: Tensor,
+        along: Tensor,
+        across: Tensor,
+        layer_mev: Tensor,
+        latents: Tensor,
+        total: Tensor,
+    ) -> Tensor:
+        """Bring energies of layers, rings and calorimeters near to what stage A has drawn; single particles stay."""
+        outline = self.networks.outline
+        assert outline is not None
+        single = packed.of_slot((outline.single_mev * outline.factor)[None])
+
+        def adjust(mev: Tensor, index: Tensor, target: Tensor) -> Tensor:
+            weight, sums = outline.weight(mev, single), self._summed(target.shape[0], index, mev)
+            slack = torch.clamp(self._summed(target.shape[0], index, weight), min=1e-6)
+            return mev + weight * torch.gather(torch.clamp((target - sums) / slack, -0.8, 3.0), 0, index)
+
+        parts = self.networks.count_correction.numel() // 3
+        of_part = (self.networks.part[:, None] == torch.arange(parts)).to(torch.float32)
+        targets = torch.matmul(layer_mev[:, None], of_part)[:, 0].reshape(-1)
+        part = packed.row * parts + packed.of_slot(self.networks.part[None])
+        target = layer_mev.reshape(-1)
+        mev = adjust(mev, packed.slot, target)
+        mev = adjust(mev, self._ring(packed, along, across), (self._ring_shares(latents) * total).reshape(-1))
+        mev = adjust(mev, packed.slot, target)
+        return adjust(mev, part, targets)
+
     def _to_sums(
         self,
         packed: PackedRows,
@@ -685,15 +815,8 @@ class ShowerSampler(Sampler):
     ) -> Tensor:
         """Bring the energies of rings (nearly) and layers (exactly) to what stage A has drawn."""
         target = layer_mev.reshape(-1)
-        far = torch.floor(torch.sqrt(along * along + across * across))
-        far = torch.clamp(far, max=self.networks.scales.ring_edges_mm[-1])
-        ring = packed.row * RINGS + torch.gather(self.ring_of_mm, 0, far.to(torch.int64))
-        rest, rings = torch.ones_like(total), []
-        for k in range(RINGS - 1):
-            share = torch.sigmoid(latents[:, k : k + 1])
-            rings.append(rest * share)
-            rest = rest * (1.0 - share)
-        of_rings = (torch.cat([*rings, rest], 1) * total).reshape(-1)
+        ring = self._ring(packed, along, across)
+        of_rings = (self._ring_shares(latents) * total).reshape(-1)
         mev = self._adjust(mev, ring, of_rings)
         mev = self._adjust(mev, packed.slot, target)
         mev = self._adjust(mev, ring, of_rings)

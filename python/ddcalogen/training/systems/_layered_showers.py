@@ -63,10 +63,11 @@ class ShowerSystem(System[C], Generic[C]):
         *,
         table_hidden: tuple[int, ...] | None,
         refined: bool = False,
+        blocks: tuple[int, ...] = (),
     ) -> None:
         super().__init__(config, stack, domain)
         self.networks = LayeredNetworks(
-            stack, layer_hidden=config.layer_hidden, table_hidden=table_hidden, refined=refined
+            stack, layer_hidden=config.layer_hidden, table_hidden=table_hidden, refined=refined, blocks=blocks
         )
         self.register_buffer("seen", torch.ones(len(domain.pdg)))
 
@@ -90,6 +91,8 @@ class ShowerSystem(System[C], Generic[C]):
         net.layer.scale.fill_(2.0)
         net.latent_centre.copy_(every["latents"].mean(0))
         net.latent_scale.copy_(every["latents"].std(0))
+        if net.outline is not None:
+            net.outline.standardise(every["layer_mev"])
         self.seen.copy_(torch.tensor([float((every["pdg"] == p).any()) for p in self.trained_on.pdg]))
 
     def standardise_spectrum(self, log_mev: Tensor) -> None:
@@ -114,6 +117,7 @@ class ShowerSystem(System[C], Generic[C]):
         """Return the optimisers of `shower_step`."""
         net, c = self.networks, self.config
         single = [*net.response.parameters(), *net.number.parameters(), *net.count.parameters()]
+        single += [] if net.outline is None else list(net.outline.parameters())
         latents = {"params": list(net.latent.parameters()), "weight_decay": c.latent_decay}
         layer = [*net.layer.parameters(), *([] if net.layer_levels is None else [net.layer_levels])]
         return {
@@ -129,27 +133,32 @@ class ShowerSystem(System[C], Generic[C]):
     def shower_step(self, p: Incident, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         """Do one step down the likelihoods."""
         net, layer_mev, counts = self.networks, batch["layer_mev"], batch["layer_counts"]
-        total = layer_mev.sum(1, keepdim=True)
+        total, outline = layer_mev.sum(1, keepdim=True), net.outline
+        of_shower, of_layer, of_block = [], [], []
         with torch.no_grad():
+            if outline is not None:
+                start = batch["start"]
+                of_shower, of_layer = [outline.start_features(start)], [outline.step_features(start)]
+                of_block = [outline.block_features(outline.sums(layer_mev), layer_mev, MEV_UNIT)]
             history = net.known_history(p, layer_mev, total, self.config.drift)
-            fixed = torch.cat([net.layer_features(p, total), history], 1)
+            fixed = torch.cat([net.layer_features(p, total), history, *of_layer, *of_block], 1)
             # layers without energy: spread below zero, where what is drawn counts as none
             layers = torch.where(
                 layer_mev > 0.01, torch.log1p(layer_mev / MEV_UNIT), -0.1 - 0.5 * torch.rand_like(layer_mev)
             )
             summary, mean = net.summary(p, layer_mev, total)
+            summary = torch.cat([summary, *of_shower], 1)
             number = torch.log(counts.sum(1, keepdim=True) / total)
             scaled = (number - net.number.centre) / net.number.scale
             spread = torch.log((counts - 0.5 + torch.rand_like(counts)).clamp(min=0.3))
             latents = (batch["latents"] - net.latent_centre) / net.latent_scale
             features = net.latent_features(p, summary, scaled)
-            count_features = net.count_features(p, layer_mev, mean, scaled)
+            count_features = torch.cat([net.count_features(p, layer_mev, mean, scaled), *of_layer], 1)
+            response_features = torch.cat([net.response_features(p), *of_shower], 1)
         levels = None if net.layer_levels is None else net.layer_levels.repeat(1, len(total))
         layer = net.layer.nll(columns(fixed), layers.reshape(1, -1), levels).mean()
         step.minimise("layer", layer)
-        response = net.response.nll(
-            columns(net.response_features(p)), self._response(p.energy, total).reshape(1, -1)
-        ).mean()
+        response = net.response.nll(columns(response_features), self._response(p.energy, total).reshape(1, -1)).mean()
         spots = net.number.nll(columns(summary), number.reshape(1, -1)).mean()
         there = (counts > 0).to(torch.float32).reshape(1, -1)
         count = (net.count.nll(columns(count_features), spread.reshape(1, -1)) * there).sum() / there.sum()
@@ -157,8 +166,15 @@ class ShowerSystem(System[C], Generic[C]):
         for k, mixture in enumerate(net.latents):
             known = torch.cat([features, latents[:, :k, None]], 1)
             shape = shape + mixture.nll(columns(known), latents[:, k][None]).mean()
-        step.minimise("shower", response + spots + count + shape)
-        return {"layer": layer, "response": response, "number": spots, "count": count, "latents": shape}
+        figures = {"layer": layer, "response": response, "number": spots, "count": count, "latents": shape}
+        loss = response + spots + count + shape
+        if outline is not None:
+            known = torch.cat([net.energy_features(p, total), *of_shower], 1)
+            figures["start"] = outline.start_nll(p, batch["start"]).mean()
+            figures["blocks"] = outline.shares_nll(known, layer_mev).mean()
+            loss = loss + figures["start"] + figures["blocks"]
+        step.minimise("shower", loss)
+        return figures
 
     def calibrate(self, step: Step) -> Mapping[str, float | Tensor]:
         """Correct the number of spots so that that of readout cells above threshold is right at all energies.

@@ -15,6 +15,7 @@ from ddcalogen.training.data import Showers
 from ddcalogen.training.representations import Batch
 from ddcalogen.training.sampler import incident
 from ddcalogen.training.stacks import Stack
+from ddcalogen.training.systems._hadron_outline import start_layers, start_mev
 from ddcalogen.training.systems._layered_networks import scales_of
 from ddcalogen.training.systems._layered_spots import LEAST_MEV, merge_deposits, shape_latents
 
@@ -31,7 +32,7 @@ class ShowerPool:
     ----------
     summaries
         ``energy``, ``direction``, ``pdg``, and ``layer_mev``, ``layer_counts`` float32 [N, layers], ``latents`` float32
-        [N, LATENTS] (see `SpotSummaries`).
+        [N, LATENTS] (see `SpotSummaries`), ``start`` float32 [N, 1] (see `start_layers`).
     first, number
         int64 [N], of each shower's points.
     layer, offset_mm, mev
@@ -49,7 +50,14 @@ class ShowerPool:
         return len(self.first)
 
 
-def make_pool(showers: Showers, stack: Stack, *, number: int, below_mev: NDArray[np.float64]) -> ShowerPool:
+def make_pool(
+    showers: Showers,
+    stack: Stack,
+    *,
+    number: int,
+    below_mev: NDArray[np.float64],
+    factor: NDArray[np.float64] | None = None,
+) -> ShowerPool:
     """Merge deposits and sum up; always the same for the same showers.
 
     Parameters
@@ -58,6 +66,8 @@ def make_pool(showers: Showers, stack: Stack, *, number: int, below_mev: NDArray
         Showers kept at most, drawn at random; those without any point are left out.
     below_mev
         See `merge_deposits`; points that lie at the centre of a merging cell are spread over it.
+    factor
+        float64 [layers], with which energies of points and layers are multiplied after merging; None: 1.
     """
     rng = np.random.default_rng(len(showers))
     chosen = np.sort(rng.permutation(len(showers))[:number])
@@ -76,6 +86,9 @@ def make_pool(showers: Showers, stack: Stack, *, number: int, below_mev: NDArray
             along_mm=spots.along_mm + pitch * rng.uniform(-0.5, 0.5, len(pitch)),
             across_mm=spots.across_mm + pitch * rng.uniform(-0.5, 0.5, len(pitch)),
         )
+        starts = start_layers(part.layer_energy_gev(stack.layers) * 1e3, start_mev(stack))
+        if factor is not None:
+            spots = dataclasses.replace(spots, mev=spots.mev * factor[spots.layer])
         slot = spots.shower * stack.layers + spots.layer
         counts = np.bincount(slot, minlength=size * stack.layers).reshape(size, -1)
         energy = np.bincount(slot, spots.mev, size * stack.layers).reshape(size, -1)
@@ -86,6 +99,7 @@ def make_pool(showers: Showers, stack: Stack, *, number: int, below_mev: NDArray
                 "layer_mev": torch.from_numpy(energy.astype(np.float32)),
                 "layer_counts": torch.from_numpy(counts.astype(np.float32)),
                 "latents": torch.from_numpy(latents.astype(np.float32)),
+                "start": torch.from_numpy(starts[:, None].astype(np.float32)),
             }
         )
         cos = part.direction[:, 2].astype(np.float64)[spots.shower]

@@ -205,9 +205,8 @@ def test_two_models_of_both_calorimeters_beside_each_other() -> None:
     reference = sample("reference", showers).observables
     wrong = distort(showers, BOTH.depth_mm, energy=1.05)
     first, second = (sample("model", s, weights=reference.weights).observables for s in (showers, wrong))
-    found = {
-        c.name: c for c in compare_observables(first, second, reference, replicas=20, rng=np.random.default_rng(0))
-    }
+    comparisons, _ = compare_observables(first, second, reference, replicas=20, rng=np.random.default_rng(0))
+    found = {c.name: c for c in comparisons}
     response = found[f"mean {BOTH.scalars['response'][0]}"]
     assert response.verdict == "first"
     assert response.gain.value == pytest.approx(0.05, rel=0.1)

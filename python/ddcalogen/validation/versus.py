@@ -15,6 +15,7 @@ be beaten.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -215,6 +216,9 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, str, bool,
             tables[id(o), part] = table.reshape(len(o), _ENERGY_BINS).astype(float)
         return tables[id(o), part]
 
+    def rings(o: Observables, part: int) -> Doubles:
+        return o.radial_gev[:, part]
+
     spectra: list[Doubles] = []
     weighted: list[tuple[str, str, Callable[[Observables], Doubles], Doubles | None]] = []
     titles = [f", {part.name.upper()}" if reference.readout.combined else "" for part in reference.readout.parts]
@@ -223,11 +227,9 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, str, bool,
         low, high = (float(mine.min()), float(mine.max())) if len(mine) else (1e-4, 1.0)
         spectra.append(np.geomspace(low, 1.0001 * high, _ENERGY_BINS + 1))
         middles.append(np.sqrt(spectra[-1][:-1] * spectra[-1][1:]))
-        cells: Callable[[Observables], Doubles] = lambda o, part=part: hits(o, part)  # type: ignore[misc]  # noqa: E731
-        rings: Callable[[Observables], Doubles] = lambda o, part=part: o.radial_gev[:, part]  # type: ignore[misc]  # noqa: E731
         weighted += [
-            (f"energy spectrum of the cells{of}", f"hits{of}", cells, middles[-1]),
-            (f"mean energy at each radius{of}", f"E rad{of}", rings, None),
+            (f"energy spectrum of the cells{of}", f"hits{of}", functools.partial(hits, part=part), middles[-1]),
+            (f"mean energy at each radius{of}", f"E rad{of}", functools.partial(rings, part=part), None),
         ]
     weighted.append(("mean energy of each layer", "E long", lambda o: o.layer_gev * o.weights, None))
     for observable, title, columns, at in weighted:

@@ -686,8 +686,8 @@ class ShowerSampler(Sampler):
         """Stage A: visible energy [B, 1], layer energies, spots in the layers [B, layers], latents, mean depth."""
         net, layers, at = self.networks, self.networks.layers, 0
         outline, of_shower, of_layer = net.outline, [], []
-        if outline is not None:
-            start = outline.draw_start(p, u[:, -1:]) if start is None else start
+        start = self._start(p, u) if start is None else start
+        if outline is not None and start is not None:
             of_shower, of_layer = [outline.start_features(start)], [outline.step_features(start)]
 
         def noise(number: int = 1) -> tuple[Tensor, Tensor]:

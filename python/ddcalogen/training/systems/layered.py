@@ -65,8 +65,6 @@ _AT_ONCE = 512
 """Showers merged at once."""
 _DAMPING = 0.9, 0.4
 """Part of a shift that is applied in the first round of the calibration, and how fast it falls: noise averages out."""
-
-
 _TURN_WEIGHT = 10.0
 """Of the loss of azimuths: what the field does to them is a small part of it, and was not learned without."""
 

@@ -124,10 +124,13 @@ class Result:
         """Particles and data in one line."""
         energy, theta = self.reference.observables.energy_gev, self.reference.observables.theta_deg
         pdg = ", ".join(str(p) for p in np.unique(self.reference.showers.pdg))
+        grid = ""
+        if self.settings.in_grid and isinstance(output := self.generator.card.output, GridOutput):
+            layers, nx, ny = output.shape
+            grid = f", on the model's grid of {layers} layers of {nx} × {ny} cells"
         return (
             f"PDG {pdg}, {energy.min():.3g} to {energy.max():.3g} GeV, {theta.min():.0f} to {theta.max():.0f} deg to "
-            f"the normal, {self.showers} showers per sample of {', '.join(self.files)}"
-            + (", on the model's grid" if self.settings.in_grid else "")
+            f"the normal, {self.showers} showers per sample of {', '.join(self.files)}{grid}"
         )
 
 

@@ -4,23 +4,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["gaussian_mmd", "gradient_penalty", "kl_to_normal", "sorted_kernel_mmd"]
+__all__ = ["gaussian_mmd", "gradient_penalty", "kl_to_normal", "slope_penalty", "sorted_kernel_mmd"]
 
 
-def gradient_penalty(critic: Callable[..., Tensor], real: Tensor, made: Tensor, *context: Tensor) -> Tensor:
+def gradient_penalty(
+    critic: Callable[..., Tensor], real: Sequence[Tensor], made: Sequence[Tensor], *context: Tensor
+) -> Tensor:
     """Mean of (|gradient of the critic| - 1)^2 at random points between real and made (arXiv:1704.00028, eq. 3).
 
     Parameters
     ----------
     critic
-        Takes what `real` is and the context; returns one number a row.
+        Takes what is in `real` and the context; returns one number a row.
     real, made
-        [B, ...] each; detached here.
+        What the critic sees of showers, one tensor [B, ...] for each view; detached here. The gradient is that by all
+        views together.
     context
         Further arguments of the critic, not interpolated.
 
@@ -29,11 +32,27 @@ def gradient_penalty(critic: Callable[..., Tensor], real: Tensor, made: Tensor, 
     penalty
         A number, without the usual factor 10.
     """
-    share = torch.rand(len(real), *(1,) * (real.dim() - 1), device=real.device)
-    between = (share * real.detach() + (1.0 - share) * made.detach()).requires_grad_(True)
-    (slope,) = torch.autograd.grad(critic(between, *context).sum(), between, create_graph=True)
+    share = torch.rand(len(real[0]), 1, device=real[0].device)
+    between = []
+    for a, b in zip(real, made, strict=True):
+        part = share.reshape(-1, *(1,) * (a.dim() - 1))
+        between.append((part * a.detach() + (1.0 - part) * b.detach()).requires_grad_(True))
     # the small number keeps the gradient of the norm finite where the critic is flat
-    return ((slope.flatten(1).square().sum(1) + 1e-12).sqrt() - 1.0).square().mean()
+    return ((_squared_slope(critic, between, *context) + 1e-12).sqrt() - 1.0).square().mean()
+
+
+def slope_penalty(critic: Callable[..., Tensor], real: Sequence[Tensor], *context: Tensor) -> Tensor:
+    """Mean of the squared gradient of a discriminator at real showers (R1, arXiv:1801.04406), without factor 1/2.
+
+    Parameters are those of `gradient_penalty`.
+    """
+    return _squared_slope(critic, [a.detach().requires_grad_(True) for a in real], *context).mean()
+
+
+def _squared_slope(critic: Callable[..., Tensor], at: Sequence[Tensor], *context: Tensor) -> Tensor:
+    """Squared gradient of the critic by all views, [B]."""
+    slopes = torch.autograd.grad(critic(*at, *context).sum(), list(at), create_graph=True)
+    return torch.stack([slope.flatten(1).square().sum(1) for slope in slopes]).sum(0)
 
 
 def gaussian_mmd(x: Tensor, y: Tensor, alphas: tuple[float, ...]) -> Tensor:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 from ddcalogen.card import Domain
-from ddcalogen.training.systems._grid import Calibration, CalibrationConfig, CellHead, CellsConfig, annealed
+from ddcalogen.training.systems._grid import (
+    Calibration,
+    CalibrationConfig,
+    CellHead,
+    CellsConfig,
+    VisibleMap,
+    annealed,
+)
 
 SIZE = (3, 6, 6)
 DOMAIN = Domain(pdg=(22,), energy_gev=(10.0, 100.0), theta_deg=(0.0, 1.0))
@@ -128,6 +135,49 @@ def test_calibration_puts_the_energy_of_the_rings_right():
         assert float(after[:, :, ring].sum() / true[:, :, ring].sum()) == pytest.approx(1.0, abs=0.03)
     for layer in range(3):
         assert float(after[:, layer].sum() / true[:, layer].sum()) == pytest.approx(1.0, abs=0.03)
+
+
+def visible(number, seed, *, skewed):
+    """Energies [N, 1] and visible fractions [N, 1]: a tail to low fractions that grows with the energy, or none."""
+    rng = np.random.default_rng(seed)
+    energy = rng.uniform(10.0, 100.0, (number, 1))
+    if skewed:
+        fraction = 0.023 - 2e-5 * energy - 0.002 * rng.exponential(size=(number, 1)) * (energy / 100.0)
+    else:
+        fraction = 0.020 + 1e-5 * energy + 0.003 * rng.normal(size=(number, 1)) * (10.0 / energy) ** 0.5
+    return (torch.tensor(v, dtype=torch.float32) for v in (energy, fraction + 1e-4 * rng.normal(size=(number, 1))))
+
+
+def test_the_map_of_the_visible_energy_gives_the_right_distribution_at_every_energy():
+    visible_map = VisibleMap(DOMAIN)
+    energy, true = visible(6000, 1, skewed=True)
+    made_energy, made = visible(6000, 2, skewed=False)
+    order, again = energy[:, 0].argsort(), made_energy[:, 0].argsort()
+    visible_map.fit(energy[order], made[again], true[order])
+    test_energy, test = visible(6000, 3, skewed=False)
+    after = visible_map(test, test_energy)
+    for low, high in ((10, 30), (30, 50), (50, 70), (70, 100)):
+        a, b = ((v[:, 0] > low) & (v[:, 0] <= high) for v in (energy, test_energy))
+        wanted, found = (np.quantile(v.numpy(), [0.05, 0.25, 0.5, 0.75, 0.95]) for v in (true[a], after[b]))
+        width = wanted[-1] - wanted[0]
+        assert np.allclose(found, wanted, atol=0.1 * width), (low, found, wanted)
+    before = np.quantile(test[b].numpy(), [0.05, 0.25, 0.5, 0.75, 0.95])
+    assert np.abs(before - wanted).max() > 0.3 * width
+
+
+def test_the_map_of_the_visible_energy_is_monotone_and_the_same_in_every_batch():
+    energy, true = visible(2000, 1, skewed=True)
+    _, made = visible(2000, 2, skewed=False)
+    visible_map = VisibleMap(DOMAIN)
+    x = torch.linspace(0.0, 0.05, 400)[:, None]
+    at = torch.full_like(x, 40.0)
+    assert torch.allclose(visible_map(x, at), x, atol=1e-5)  # not fitted yet
+    visible_map.fit(energy, made, true)
+    for gev in (10.0, 33.0, 100.0):
+        at = torch.full_like(x, gev)
+        after = visible_map(x, at)
+        assert torch.all(after.diff(dim=0) >= 0)
+        assert torch.equal(visible_map(x[7:8], at[7:8]), after[7:8])
 
 
 def test_learning_rates_fall_to_zero_in_the_last_share_of_the_steps():

@@ -8,9 +8,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from ddcalogen.errors import ConfigurationError
 from ddcalogen.training.checkpoint import build_system
 from ddcalogen.training.config import load_config
 from ddcalogen.training.grid_networks import Layer
+from ddcalogen.training.losses import slope_penalty
 from ddcalogen.training.sampler import draw_noise
 from ddcalogen.training.systems._bib_ae import BatchStatisticsCritic
 from ddcalogen.training.systems.wgan_lo import optimise_latent
@@ -94,7 +96,7 @@ def test_the_generator_of_the_wgan_moves_only_every_so_many_critic_steps():
 
 
 def test_latent_optimisation_climbs_the_critic_within_the_range_of_the_noise():
-    system, batch = small("wgan_lo")
+    system, batch = small("wgan_lo", "system.critic_profile=0")
     condition = batch["energy"] / 100.0
     noise = torch.rand(4, 100) * 1.6 - 0.8
     # a small step, so that the slope at the start is that of the whole way
@@ -132,6 +134,56 @@ def test_the_angular_constrainer_is_an_option(angular):
             parameter.add_(0.1 * torch.randn_like(parameter))
     turned = {**batch, "direction": torch.tensor([[0.0, 0.0, 1.0]]).repeat(4, 1)}
     assert torch.equal(run_sampler(system, batch), run_sampler(system, turned)) is not angular
+
+
+@pytest.mark.parametrize("name", ["gan", "wgan", "wgan_lo", "bib_ae", "bib_ae_pions", "bib_ae_angle"])
+def test_profiles_are_seen_by_critics_and_made_by_generators(name):
+    encodes, settings = name.startswith("bib_ae"), ["system.profile=4", "system.critic_profile=4"]
+    settings += ["system.critic_steps=1"] if name != "gan" else []
+    # a post-processor that leaves empty cells empty
+    settings += ["system.post.residual=true"] if encodes else []
+    system, batch = small(name, *settings)
+    step = Step(system, "autoencoder" if encodes else "adversarial", index=1)
+    critic = system.discriminator if name == "gan" else system.critic
+    direct = system.coder.direct if encodes else system.direct
+    seen, made = state(critic.view), state(direct)
+    system.training_step(batch, step)
+    assert not same(seen, critic.view)
+    assert not same(made, direct)
+    # showers of which the head says that there is nothing in layer 3
+    with torch.no_grad():
+        direct.end.weight.zero_()
+        direct.end.bias.zero_()
+        direct.end.bias.reshape(system.size[0], -1)[3, :10] = -1e3
+    grid = run_sampler(system, batch)
+    assert torch.all(grid[:, 3] == 0)
+
+
+def test_profiles_are_compared_only_if_there_are_any():
+    with pytest.raises(ConfigurationError, match="profiles"):
+        small("bib_ae_angle", "system.critic_profile=0", "system.profile_reconstruction=1.0")
+
+
+def test_the_slope_of_the_discriminator_is_penalised_every_so_many_steps():
+    system, batch = small("gan", "system.slope=1.0", "system.slope_every=2")
+    step = Step(system, "adversarial")
+    penalised = []
+    for step.index in range(4):
+        penalised.append("squared_slope" in system.training_step(batch, step))
+    assert penalised == [True, False, True, False]
+
+
+def test_a_penalised_discriminator_is_flatter_at_the_showers():
+    slopes = {}
+    for weight in (0.0, 1.0):
+        system, batch = small("gan", f"system.slope={weight}", "system.slope_every=1", "system.discriminator_rate=0.01")
+        step = Step(system, "adversarial")
+        for step.index in range(20):
+            torch.manual_seed(step.index)
+            system.training_step(batch, step)
+        d, (image, profile) = system.discriminator, system.views(batch["grid"][:, None] * 1e3)
+        slopes[weight] = float(slope_penalty(d.judge, (d.channels(image), profile), batch["energy"]))
+    assert slopes[1.0] < 0.5 * slopes[0.0]
 
 
 @pytest.mark.parametrize("name", ["bib_ae_pions", "bib_ae_angle"])

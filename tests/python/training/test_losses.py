@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from ddcalogen.training.losses import gaussian_mmd, gradient_penalty, kl_to_normal, sorted_kernel_mmd
+from ddcalogen.training.losses import gaussian_mmd, gradient_penalty, kl_to_normal, slope_penalty, sorted_kernel_mmd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,8 +55,25 @@ def test_gradient_penalty_of_a_linear_critic_is_known():
     def critic(x, offset):
         return x @ slope + offset
 
-    penalty = gradient_penalty(critic, torch.randn(8, 2), torch.randn(8, 2), torch.randn(8, 1))
+    penalty = gradient_penalty(critic, (torch.randn(8, 2),), (torch.randn(8, 2),), torch.randn(8, 1))
     assert float(penalty) == pytest.approx((5.0 - 1.0) ** 2, rel=1e-5)
+
+
+def test_gradient_penalty_is_by_all_views_together():
+    def critic(x, profile):
+        return 3.0 * x[:, :1] + 4.0 * profile.sum((1, 2))[:, None]
+
+    views = (torch.randn(8, 2), torch.randn(8, 1, 1))
+    assert float(gradient_penalty(critic, views, views)) == pytest.approx((5.0 - 1.0) ** 2, rel=1e-5)
+
+
+def test_slope_penalty_is_the_squared_slope_at_the_showers():
+    def discriminator(x, energy):
+        return x.square().sum(1, keepdim=True) + energy
+
+    x = torch.randn(8, 3)
+    penalty = slope_penalty(discriminator, (x,), torch.ones(8, 1))
+    assert float(penalty) == pytest.approx(float((4.0 * x.square()).sum(1).mean()), rel=1e-5)
 
 
 def test_gradient_penalty_trains_a_critic_to_unit_slope():
@@ -65,7 +82,7 @@ def test_gradient_penalty_trains_a_critic_to_unit_slope():
     optimiser = torch.optim.Adam(critic.parameters(), 0.05)
     for _ in range(200):
         optimiser.zero_grad()
-        gradient_penalty(critic, torch.randn(16, 4), torch.randn(16, 4)).backward()
+        gradient_penalty(critic, (torch.randn(16, 4),), (torch.randn(16, 4),)).backward()
         optimiser.step()
     assert float(critic.weight.detach().norm()) == pytest.approx(1.0, abs=1e-2)
 
@@ -73,7 +90,7 @@ def test_gradient_penalty_trains_a_critic_to_unit_slope():
 def test_gradient_penalty_of_a_flat_critic_is_finite():
     x = torch.zeros(4, 3, requires_grad=True)
     weight = torch.zeros(3, 1, requires_grad=True)
-    penalty = gradient_penalty(lambda v: v @ weight, x, x + 1.0)
+    penalty = gradient_penalty(lambda v: v @ weight, (x,), (x + 1.0,))
     penalty.backward()
     assert float(penalty.detach()) == pytest.approx(1.0, abs=1e-4)
     assert torch.isfinite(weight.grad).all()

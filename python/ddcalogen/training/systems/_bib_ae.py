@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
 import torch
@@ -22,6 +22,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import StepLR
 
 from ddcalogen.card import Domain, NoiseInput
+from ddcalogen.errors import ConfigurationError
 from ddcalogen.training.grid_networks import (
     Layer,
     PostProcessor,
@@ -30,6 +31,7 @@ from ddcalogen.training.grid_networks import (
     dense,
     images_mev,
 )
+from ddcalogen.training.grid_profiles import PROFILE_UNIT_MEV, ProfileHead, ProfileView
 from ddcalogen.training.latents import ConditionalKde
 from ddcalogen.training.losses import gaussian_mmd, gradient_penalty, kl_to_normal, sorted_kernel_mmd
 from ddcalogen.training.representations import Batch, Grids
@@ -110,6 +112,9 @@ class BibAeConfig(GridConfig):
     kl: float = Field(default=0.05, ge=0, description="weight of the Kullback-Leibler divergence")
     latent_mmd: float = Field(default=100.0, ge=0, description="weight of the MMD of the latent variables")
     reconstruction: float = Field(default=0.0, ge=0, description="weight of the mean squared cell difference, MeV^2")
+    profile_reconstruction: float = Field(
+        default=0.0, ge=0, description="weight of the mean squared difference of profiles; needs critic_profile"
+    )
     post: PostConfig = PostConfig()
     encoded_showers: int = Field(default=4000, ge=64, description="showers whose latent variables are collected")
 
@@ -136,42 +141,60 @@ class Coder(nn.Module):
         Volume the dense part of the decoder makes (with as many channels as the first convolution), and what is behind.
     condition
         Numbers in the condition.
+    profiles
+        Numbers of profiles that the encoder sees.
     """
 
-    def __init__(self, size: Size, down: list[Layer], start: Size, up: list[Layer], condition: int, c: BibAeConfig):
+    def __init__(
+        self,
+        size: Size,
+        down: list[Layer],
+        start: Size,
+        up: list[Layer],
+        condition: int,
+        c: BibAeConfig,
+        profiles: int = 0,
+    ):
         super().__init__()
+        self.view = ProfileView(profiles, condition, c.critic_profile) if profiles else None
+        seen = c.critic_profile if profiles else 0
         self.down = VolumeStack(1, size, down)
-        self.encode_dense = dense([self.down.features + condition, c.dense_width, c.code_width], finish=True)
+        self.encode_dense = dense([self.down.features + condition + seen, c.dense_width, c.code_width], finish=True)
         self.mean, self.log_variance = (nn.Linear(c.code_width, c.encoded) for _ in range(2))
         self.start = (c.width, *start)
         self.decode_dense = dense(
             [c.encoded + c.filler + condition, c.code_width, c.dense_width, math.prod(self.start)], finish=True
         )
         self.up = VolumeStack(c.width, start, up, finish=False)
+        self.direct = ProfileHead(c.encoded + c.filler + condition, size, c.profile) if c.profile else None
 
-    def encode(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 1, layers, nx, ny] in MeV to mean and logarithm of the variance of the latents, [B, encoded] each."""
-        x = self.encode_dense(torch.cat([self.down(image).flatten(1), condition], 1))
+    def encode(self, views: Sequence[Tensor], condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Views (cells in MeV and perhaps profiles) to mean and log variance of the latents, [B, encoded] each."""
+        parts = [self.down(views[0]).flatten(1), condition]
+        if self.view is not None:
+            parts.append(self.view(views[1], condition))
+        x = self.encode_dense(torch.cat(parts, 1))
         return self.mean(x), self.log_variance(x).clamp(-12.0, 6.0)
 
     def decode(self, latent: Tensor, filler: Tensor, condition: Tensor) -> Tensor:
         """Latents [B, encoded] and noise [B, filler] to a number for each cell [B, 1, layers, nx, ny]."""
-        x = self.decode_dense(torch.cat([latent, filler, condition], 1))
-        number: Tensor = self.up(x.reshape(-1, *self.start))
-        return number
+        drawn = torch.cat([latent, filler, condition], 1)
+        number: Tensor = self.up(self.decode_dense(drawn).reshape(-1, *self.start))
+        return number if self.direct is None else number + self.direct(drawn)
 
 
 class StreamCritic(nn.Module):
     """Critic of the photon BIB-AE: cells, logarithm of cells, difference to the shower that was encoded, condition."""
 
-    def __init__(self, size: Size, condition: int, width: int) -> None:
+    def __init__(self, size: Size, condition: int, width: int, *, profiles: int = 0, view: int = 0) -> None:
         super().__init__()
         half = width // 2
+        self.view = ProfileView(2 * profiles, condition, view) if profiles else None
         down = [Layer(width, 3, 2), Layer(width, 3, 2), Layer(width, 3)]
         self.linear, self.logarithm = (self._stream(size, down, half) for _ in range(2))
         self.difference = dense([math.prod(size), half], finish=True)
         self.about = dense([condition, half], finish=True)
-        self.end = dense([4 * half, 2 * width, 2 * width, 2 * width, 1])
+        self.end = dense([4 * half + (view if profiles else 0), 2 * width, 2 * width, 2 * width, 1])
 
     @staticmethod
     def _stream(size: Size, down: list[Layer], half: int) -> nn.Sequential:
@@ -179,14 +202,17 @@ class StreamCritic(nn.Module):
         last = VolumeStack(body.channels, body.size, down[-1:], norm=None)
         return nn.Sequential(body, last, nn.Flatten(), *dense([last.features, half], finish=True))
 
-    def forward(self, image: Tensor, encoded: Tensor, condition: Tensor) -> Tensor:
-        """[B, 1]; image (judged) and the encoded shower in MeV."""
+    def forward(self, image: Tensor, *rest: Tensor) -> Tensor:
+        """[B, 1]; image (judged), its profile; the encoded shower, its profile; condition. Profiles if it sees them."""
+        encoded, condition = rest[-2 if self.view is None else -3], rest[-1]
         parts = [
             self.linear(image),
             self.logarithm(torch.log(image + 1.0)),
             self.difference((image - encoded).flatten(1)),
             self.about(condition),
         ]
+        if self.view is not None:
+            parts.append(self.view(torch.cat([rest[0], rest[0] - rest[2]], 1), condition))
         score: Tensor = self.end(torch.cat(parts, 1))
         return score
 
@@ -198,9 +224,12 @@ class BatchStatisticsCritic(nn.Module):
     the batch: an embedding of each pair's difference, its mean and spread over the batch.
     """
 
-    def __init__(self, size: Size, down: list[Layer], condition: int, width: int) -> None:
+    def __init__(
+        self, size: Size, down: list[Layer], condition: int, width: int, *, profiles: int = 0, view: int = 0
+    ) -> None:
         super().__init__()
         half = width
+        self.view = ProfileView(2 * profiles, condition, view) if profiles else None
         self.linear, self.logarithm = (StreamCritic._stream(size, down, half) for _ in range(2))
         cells = math.prod(size)
         self.difference, self.log_difference = (dense([cells, half], finish=True) for _ in range(2))
@@ -208,10 +237,11 @@ class BatchStatisticsCritic(nn.Module):
         self.of_spread, self.of_sum = (dense([1, half, half, 16], 0.01, finish=True) for _ in range(2))
         self.statistics, self.log_statistics = (dense([64, half], finish=True) for _ in range(2))
         self.about = dense([condition, half], finish=True)
-        self.end = dense([7 * half, 256, 256, 1])
+        self.end = dense([7 * half + (view if profiles else 0), 256, 256, 1])
 
-    def forward(self, image: Tensor, encoded: Tensor, condition: Tensor) -> Tensor:
-        """[B, 1]; image (judged) and the encoded shower in MeV."""
+    def forward(self, image: Tensor, *rest: Tensor) -> Tensor:
+        """[B, 1]; arguments as those of `StreamCritic`."""
+        encoded, condition = rest[-2 if self.view is None else -3], rest[-1]
         log_image, log_encoded = (torch.log(v + math.exp(-5.0)) + 5.0 for v in (image, encoded))
         parts = [
             self.statistics(self._of_batch(image)),
@@ -222,6 +252,8 @@ class BatchStatisticsCritic(nn.Module):
             self.logarithm(log_image),
             self.about(condition),
         ]
+        if self.view is not None:
+            parts.append(self.view(torch.cat([rest[0], rest[0] - rest[2]], 1), condition))
         score: Tensor = self.end(torch.cat(parts, 1))
         return score
 
@@ -264,6 +296,13 @@ class BibAe(GridSystem[BibAeConfigT]):
     def __init__(self, config: BibAeConfigT, stack: Stack, domain: Domain, size: Size) -> None:
         super().__init__(config, stack, domain, size)
         self.conditions = 3 if self.angular else 1
+        if config.profile_reconstruction and not config.critic_profile:
+            raise ConfigurationError(
+                "profiles cannot be compared",
+                found=f"profile_reconstruction {config.profile_reconstruction:g}, critic_profile 0",
+                expected="critic_profile of 1 or more",
+                remedy="Set system.critic_profile, which says how wide the networks are that see profiles.",
+            )
         self.coder = self._make_coder()
         self.critic = self._make_critic()
         self.second_critic = self._make_critic() if config.reset_every else None
@@ -339,7 +378,7 @@ class BibAe(GridSystem[BibAeConfigT]):
 
     def _through(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Encode and decode: image, the decoder's numbers, latents, mean, logarithm of the variance."""
-        mean, log_variance = self.coder.encode(image, condition)
+        mean, log_variance = self.coder.encode(self.views(image), condition)
         latent = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
         filler = torch.randn(len(image), self.config.filler, device=image.device)
         number = self.coder.decode(latent, filler, condition)
@@ -354,30 +393,38 @@ class BibAe(GridSystem[BibAeConfigT]):
         with torch.no_grad():
             made, _, latent, _, _ = self._through(image, condition)
         numbers: dict[str, float | Tensor] = {}
+        seen, seen_made = self.views(image), self.views(made)
         for name, critic in (("critic", self.critic), ("second_critic", self.second_critic)):
             if critic is not None:
-                distance = critic(image, image, condition).mean() - critic(made, image, condition).mean()
-                penalty = gradient_penalty(critic, image, made, image, condition)
+                distance = critic(*seen, *seen, condition).mean() - critic(*seen_made, *seen, condition).mean()
+                penalty = gradient_penalty(critic, seen, seen_made, *seen, condition)
                 step.minimise(name, c.penalty * penalty - distance)
                 numbers[f"{name}_distance"] = distance
         normal = torch.randn_like(latent)
         distance = self._latent_score(normal).mean() - self._latent_score(latent).mean()
-        penalty = gradient_penalty(self._latent_score, normal, latent)
+        penalty = gradient_penalty(self._latent_score, (normal,), (latent,))
         step.minimise("latent_critic", c.penalty * penalty - distance)
         numbers["latent_distance"] = distance
         if (step.index + 1) % c.critic_steps == 0:
             made, number, latent, mean, log_variance = self._through(image, condition)
-            loss = -c.adversarial * self.critic(made, image, condition).mean()
+            seen_made = self.views(made)
+            loss = -c.adversarial * self.critic(*seen_made, *seen, condition).mean()
             if self.second_critic is not None:
-                loss = loss - c.adversarial * self.second_critic(made, image, condition).mean()
+                loss = loss - c.adversarial * self.second_critic(*seen_made, *seen, condition).mean()
             loss = loss - c.latent_adversarial * self._latent_score(latent).mean()
             kl = kl_to_normal(mean, log_variance)
             mmd = gaussian_mmd(latent, torch.randn_like(latent), (1.0, 0.01))
             # of the mean over cell noise: of the noise itself it would leave nothing
             expected = self.head.expected(number, condition[:, :1] * ENERGY_UNIT_GEV)
             difference = functional.mse_loss(expected, image)
-            step.minimise("autoencoder", loss + c.kl * kl + c.latent_mmd * mmd + c.reconstruction * difference)
             numbers |= {"autoencoder": loss, "kl": kl, "latent_mmd": mmd, "difference_mev2": difference}
+            loss = loss + c.kl * kl + c.latent_mmd * mmd + c.reconstruction * difference
+            if self.profiles is not None and c.profile_reconstruction:
+                n = self.profiles.smooth
+                off = functional.mse_loss(self.profiles(expected)[:, :n], seen[1][:, :n]) * PROFILE_UNIT_MEV**-2
+                loss = loss + c.profile_reconstruction * off
+                numbers["profile_difference"] = off
+            step.minimise("autoencoder", loss)
         return numbers
 
     def _latent_score(self, latent: Tensor) -> Tensor:
@@ -422,7 +469,7 @@ class BibAe(GridSystem[BibAeConfigT]):
 
     @torch.no_grad()
     def _collect(self, image: Tensor, condition: Tensor, step: Step) -> Mapping[str, float | Tensor]:
-        mean, log_variance = self.coder.encode(image, condition)
+        mean, log_variance = self.coder.encode(self.views(image), condition)
         rows = torch.cat([mean, log_variance, condition, image.flatten(1).sum(1, keepdim=True)], 1)
         start = 0 if step.index == 0 else int(self.collected_rows)
         rows = rows[: len(self.collected) - start]

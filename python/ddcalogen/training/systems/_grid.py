@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the grid systems share: how numbers of a network become cell energies, and what is calibrated in the end.
 
-Two options, both off by default since the sources have neither, that make trainings of an hour worth looking at:
+Options, all off by default since the sources have none of them, that make trainings of minutes worth looking at:
 
 ``cells``
     The network's numbers are taken relative to what each cell usually holds (`CellHead`), optionally with noise of each
     cell's own (as StyleGAN injects it, arXiv:1812.04948).
+``profile``, ``critic_profile``
+    Numbers of layers and rings straight from the latent variables, and layers and rings as critics see them
+    (`ddcalogen.training.grid_profiles`).
 ``calibration``
     Behind the network, in the exported graph, factors of the layers and of rings around the axis, a monotone map of
-    cell energies and the mean and spread of the visible energy, all fitted to training showers in a last stage
+    cell energies and a monotone map of the visible energy, all fitted to training showers in a last stage
     (`Calibration`). Factors and map are what the layer-to-layer flows do (arXiv:2302.11594), energy scales what point
     clouds do (arXiv:2309.05704).
 """
@@ -22,18 +25,21 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ddcalogen.card import Domain, NoiseInput
 from ddcalogen.training.grid_networks import MEV_PER_GEV, Size, cut_and_convert
+from ddcalogen.training.grid_profiles import ProfileHead, Profiles, ring_of_cells
 from ddcalogen.training.operators import natural_log
 from ddcalogen.training.representations import Batch, Grids
 from ddcalogen.training.sampler import Sampler, draw_noise, incident
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Stage, Step, System, SystemConfig
 from ddcalogen.training.systems.l2lflows import LOG10, MonotoneCubic
+from ddcalogen.validation.observables import START_GEV
 
 __all__ = [
     "Calibration",
@@ -47,8 +53,10 @@ __all__ = [
 ]
 
 CALIBRATE = "calibrate"
-RINGS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0)
-"""Outer edges of the rings around the axis, cells; one more is the rest."""
+VISIBLE_ENERGIES = 5
+"""Incident energies, evenly over the domain, at which quantiles of the visible energy are fitted."""
+VISIBLE_LEVELS = (0.01, 0.03, 0.07, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.93, 0.97, 0.99)
+"""Levels of these quantiles."""
 ROUNDS = 2
 """How often factors and map are fitted in turn, each behind the other."""
 STEEPEST = 20.0
@@ -71,7 +79,7 @@ class CalibrationConfig(SystemConfig):
         default=False, description="mean energy of each layer and each ring around the axis against the incident energy"
     )
     spectrum: bool = Field(default=False, description="monotone map of cell energies")
-    visible: bool = Field(default=False, description="mean and spread of the visible energy against the incident one")
+    visible: bool = Field(default=False, description="monotone map of the visible energy, given the incident one")
     nodes: int = Field(default=200, ge=8, description="of the map")
     showers: int = Field(default=2000, ge=64, description="training showers it is fitted to")
 
@@ -87,6 +95,18 @@ class GridConfig(SystemConfig):
     cells: CellsConfig = CellsConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     threshold_mev: float = Field(default=0.01, ge=0, description="cells below are zero, MeV")
+    profile: int = Field(
+        default=0,
+        ge=0,
+        description="width of a dense network that gives numbers of layers and rings straight from the latent "
+        "variables; 0: none",
+    )
+    critic_profile: int = Field(
+        default=0,
+        ge=0,
+        description="width of dense networks by which critics (and the encoder of a BIB-AE) also see layers, rings and "
+        "the start of the shower; 0: none",
+    )
     anneal: float = Field(
         default=0.0, ge=0, le=1, description="last share of the adversarial steps, in which learning rates fall to zero"
     )
@@ -193,22 +213,90 @@ class _Polynomial(nn.Module):
     @torch.no_grad()
     def fit(self, energy: Tensor, value: Tensor) -> None:
         """Least squares of values [N, number] at energies [N, 1]."""
-        t = self._place(energy).double().cpu().numpy()[:, 0]
+        t = self.place(energy).double().cpu().numpy()[:, 0]
         degree = min(self.degree, len(np.unique(t)) - 1)
         found = np.zeros(tuple(self.factor.shape))
         found[: degree + 1] = np.polynomial.polynomial.polyfit(t, value.double().cpu().numpy(), degree)
         self.factor.copy_(torch.from_numpy(found).to(self.factor))
 
-    def _place(self, energy: Tensor) -> Tensor:
+    def place(self, energy: Tensor) -> Tensor:
+        """Where energies lie in the domain, -1 to 1."""
         return torch.clamp((energy - self.middle) * (1.0 / self.reach), -1.0, 1.0)
 
     def forward(self, energy: Tensor) -> Tensor:
         """[B, 1] to [B, number]."""
-        t = self._place(energy)
+        t = self.place(energy)
         value: Tensor = self.factor[self.degree] + torch.zeros_like(t)
         for power in range(self.degree - 1, -1, -1):
             value = value * t + self.factor[power]
         return value
+
+
+class VisibleMap(nn.Module):
+    """Monotone map of the visible energy, as a fraction of the incident one, that depends on the incident energy.
+
+    Fractions are taken relative to mean and mean absolute deviation, which are cubic in the incident energy; their
+    quantiles at a few incident energies, straight in between, are turned into those of the training showers. Between
+    quantiles the map is straight, beyond them a shift. Identity before it is fitted.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__()
+        self.mean_true, self.mean_made, self.spread_true, self.spread_made = (_Polynomial(domain, 3) for _ in range(4))
+        self.true: Tensor
+        self.made: Tensor
+        # at each of the energies, evenly over the domain, the quantiles of relative fractions
+        levels = torch.linspace(-1.0, 1.0, len(VISIBLE_LEVELS)).repeat(VISIBLE_ENERGIES, 1)
+        self.register_buffer("true", levels)
+        self.register_buffer("made", levels.clone())
+
+    @torch.no_grad()
+    def fit(self, energy: Tensor, made: Tensor, true: Tensor) -> None:
+        """Fit to fractions [N, 1] of the sampler's and of training showers of the same incident energies [N, 1] GeV."""
+        weights = self._weights(energy).double().cpu().numpy()
+        for mean, spread, table, fraction in (
+            (self.mean_true, self.spread_true, self.true, true),
+            (self.mean_made, self.spread_made, self.made, made),
+        ):
+            mean.fit(energy, fraction)
+            spread.fit(energy, (fraction - mean(energy)).abs())
+            relative = ((fraction - mean(energy)) / spread(energy).clamp(min=1e-7)).double().cpu().numpy()[:, 0]
+            for row, weight in zip(table, weights.T, strict=True):
+                quantiles = _weighted_quantiles(relative, weight, np.array(VISIBLE_LEVELS))
+                row.copy_(torch.from_numpy(np.maximum.accumulate(quantiles + 1e-4 * np.arange(len(quantiles)))))
+
+    def _weights(self, energy: Tensor) -> Tensor:
+        """How much each of the energies counts, [B, energies]: 1 at it, falling to 0 at the next."""
+        place = (self.mean_true.place(energy) + 1.0) * (0.5 * (VISIBLE_ENERGIES - 1))
+        return torch.cat([torch.clamp(1.0 - (place - k).abs(), min=0.0) for k in range(VISIBLE_ENERGIES)], 1)
+
+    def forward(self, fraction: Tensor, energy: Tensor) -> Tensor:
+        """Fractions [B, 1] at energies [B, 1] GeV to fractions [B, 1]."""
+        weights = self._weights(energy)
+        made, true = self.made[0] * weights[:, :1], self.true[0] * weights[:, :1]
+        for k in range(1, VISIBLE_ENERGIES):
+            made, true = (v + table[k] * weights[:, k : k + 1] for v, table in ((made, self.made), (true, self.true)))
+        x = (fraction - self.mean_made(energy)) / self.spread_made(energy).clamp(min=1e-7)
+        y = true[:, :1] + torch.clamp(x - made[:, :1], max=0.0) + torch.clamp(x - made[:, -1:], min=0.0)
+        for k in range(len(VISIBLE_LEVELS) - 1):
+            low, width = made[:, k : k + 1], made[:, k + 1 : k + 2] - made[:, k : k + 1]
+            y = y + torch.clamp((x - low) / width, 0.0, 1.0) * (true[:, k + 1 : k + 2] - true[:, k : k + 1])
+        result: Tensor = self.mean_true(energy) + y * self.spread_true(energy).clamp(min=1e-7)
+        return result
+
+
+def _weighted_quantiles(
+    values: NDArray[np.float64], weights: NDArray[np.float64], levels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Quantiles of weighted values [N] at levels [K], straight between the middles of the steps."""
+    order = values.argsort()
+    values, weights = values[order], weights[order]
+    chosen = weights > 0
+    if not chosen.any():  # no shower near: those of all energies
+        weights, chosen = np.ones_like(weights), np.ones_like(chosen)
+    values, weights = values[chosen], weights[chosen]
+    middle = (np.cumsum(weights) - 0.5 * weights) / weights.sum()
+    return np.asarray(np.interp(levels, middle, values), np.float64)
 
 
 class Calibration(nn.Module):
@@ -216,9 +304,9 @@ class Calibration(nn.Module):
 
     Factors go with the incident energy (quotients of polynomials fitted to training showers and to the sampler's); they
     are such that layers and rings have the right mean energies behind the map. The map turns the n-th highest cell
-    energy of the sampler's showers into the n-th highest of as many training showers, so that it sets the number of
-    cells above any energy, too. The visible energy f (as a fraction of the incident one) becomes m + (f - m') s / s'
-    with means m, m' and spreads s, s' of training showers and of the sampler's.
+    energy of the sampler's showers into the n-th highest of as many training showers, so that it
+    sets the number of cells above any energy, too. Then all cells are scaled such that the visible energy follows its
+    own map (`VisibleMap`).
     """
 
     def __init__(self, config: CalibrationConfig, domain: Domain, size: Size, threshold_mev: float) -> None:
@@ -227,16 +315,12 @@ class Calibration(nn.Module):
         self.fitted: Tensor
         self.register_buffer("fitted", torch.zeros(()))
         self.ring: Tensor
-        x, y = (np.arange(n) - 0.5 * (n - 1) for n in size[1:])
-        ring = np.searchsorted(RINGS, np.hypot(x[:, None], y[None, :]), side="right")
-        # [cells of a layer, rings], 1 where the cell is in the ring
-        self.register_buffer("ring", torch.from_numpy(np.eye(len(RINGS) + 1, dtype=np.float32)[ring.reshape(-1)]))
+        self.register_buffer("ring", torch.from_numpy(ring_of_cells(size)))
         self.layer_true, self.layer_made = (_Polynomial(domain, 2, size[0]) for _ in range(2))
-        self.ring_true, self.ring_made = (_Polynomial(domain, 2, len(RINGS) + 1) for _ in range(2))
+        self.ring_true, self.ring_made = (_Polynomial(domain, 2, self.ring.shape[1]) for _ in range(2))
         self.spectrum = MonotoneCubic(config.nodes)
         self.mapped = False
-        self.mean_true, self.mean_made = (_Polynomial(domain, 3) for _ in range(2))
-        self.spread_true, self.spread_made = (_Polynomial(domain, 3) for _ in range(2))
+        self.visible = VisibleMap(domain)
 
     @torch.no_grad()
     def fit(self, energy: Tensor, made: Tensor, true: Tensor) -> dict[str, float]:
@@ -249,14 +333,8 @@ class Calibration(nn.Module):
         self._fit_cells(energy, made, true)
         made = self._cells(made, energy)
         if c.visible:
-            for mean, spread, grid in (
-                (self.mean_true, self.spread_true, true),
-                (self.mean_made, self.spread_made, made),
-            ):
-                fraction = grid.flatten(1).sum(1, keepdim=True) / energy
-                mean.fit(energy, fraction)
-                spread.fit(energy, (fraction - mean(energy)).abs())
-            made = self._visible(made, energy)
+            self.visible.fit(energy, *(grid.flatten(1).sum(1, keepdim=True) / energy for grid in (made, true)))
+            made = self._scaled(made, energy)
         self.fitted.fill_(1.0)
         numbers["visible_ratio_after"] = float(made.sum() / true.sum())
         return numbers
@@ -323,11 +401,10 @@ class Calibration(nn.Module):
         mapped = torch.exp(LOG10 * torch.clamp(self.spectrum(logs), -9.0, 1.5))
         return mapped * ((grid >= self.least_gev) & (mapped >= self.least_gev)).to(grid.dtype)
 
-    def _visible(self, grid: Tensor, energy: Tensor) -> Tensor:
+    def _scaled(self, grid: Tensor, energy: Tensor) -> Tensor:
+        """Scale showers to the visible energy that they are to have."""
         fraction = grid.flatten(1).sum(1, keepdim=True).clamp(min=1e-9) / energy
-        spread = self.spread_true(energy).clamp(min=1e-7) / self.spread_made(energy).clamp(min=1e-7)
-        wanted = self.mean_true(energy) + (fraction - self.mean_made(energy)) * spread.clamp(0.1, 5.0)
-        result: Tensor = grid * (wanted / fraction).clamp(0.3, 3.0)[:, :, None, None]
+        result: Tensor = grid * (self.visible(fraction, energy) / fraction).clamp(0.3, 3.0)[:, :, None, None]
         return result
 
     def forward(self, grid: Tensor, energy: Tensor) -> Tensor:
@@ -335,7 +412,7 @@ class Calibration(nn.Module):
         grid = self._factors(grid, energy)
         if self.config.spectrum:
             grid = self.map_cells(grid)
-        return self._visible(grid, energy) if self.config.visible else grid
+        return self._scaled(grid, energy) if self.config.visible else grid
 
 
 def _of_layers(grid: Tensor) -> Tensor:
@@ -354,6 +431,9 @@ class GridSystem(System[GridConfigT]):
         self.size = size
         self.grids = Grids(size[1], size[2], stack.cell_mm[0])
         self.head = CellHead(size, config.cells)
+        hadronic = stack.name.lower() == "hcal"
+        start_mev = MEV_PER_GEV * START_GEV["hcal" if hadronic else "ecal"]
+        self.profiles = Profiles(size, start_mev, 2 if hadronic else 1) if config.critic_profile else None
         c = config.calibration
         self.calibration = Calibration(c, domain, size, config.threshold_mev) if c.wanted else None
 
@@ -365,6 +445,19 @@ class GridSystem(System[GridConfigT]):
             return
         seen = [(b["energy"], b["grid"] * MEV_PER_GEV) for b in batches]
         self.head.fit(torch.cat([e for e, _ in seen]), torch.cat([g for _, g in seen]))
+
+    def profile_head(self, inputs: int) -> ProfileHead | None:
+        """Return what gives numbers of layers and rings from so many latent variables, if it is wanted."""
+        return ProfileHead(inputs, self.size, self.config.profile) if self.config.profile else None
+
+    @property
+    def profile_features(self) -> int:
+        """Numbers of the profiles that critics see."""
+        return self.profiles.features if self.profiles is not None else 0
+
+    def views(self, image_mev: Tensor) -> tuple[Tensor, ...]:
+        """What critics see of showers: cells [B, 1, layers, nx, ny] in MeV, and profiles if they are wanted."""
+        return (image_mev,) if self.profiles is None else (image_mev, self.profiles(image_mev))
 
     def cell_noise(self, like: Tensor) -> Tensor | None:
         """Noise for each cell of as many showers as `like` has rows, if the cells have noise."""

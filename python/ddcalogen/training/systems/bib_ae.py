@@ -12,8 +12,8 @@ arXiv:2102.12491), which is part of the exported graph.
 Differs from the source: each layer's grid follows the shower axis; critic and autoencoder steps see new showers each
 (source: five critic steps on the showers of an autoencoder step); the gradient penalty is on the judged image only;
 kernel and bandwidth of the density estimate are not published (Gaussian with the covariance of the data, Scott's rule
-by default); cells below a threshold are set to zero in the exported graph. Options, off by default: standardised cells
-with noise and a calibration stage (`systems._grid`); a short decoder and a residual post-processor.
+by default); cells below a threshold are set to zero in the exported graph. Options, off by default: a short decoder, a
+residual post-processor, a loss of cells and of profiles; and those of `systems._grid`.
 """
 
 from __future__ import annotations
@@ -47,10 +47,13 @@ class PhotonBibAe(KdeBibAe):
             *(Layer(n * w, 3, 1, 1) for n in ((2,) if c.short else (2, 4, 2))),
             Layer(1, 3, 1, 1),
         ]
-        return Coder(SIZE, down, (10, 10, 10), up, self.conditions, c)
+        return Coder(SIZE, down, (10, 10, 10), up, self.conditions, c, self.profile_features)
 
     def _make_critic(self) -> nn.Module:
-        return StreamCritic(SIZE, self.conditions, self.config.critic_width)
+        c = self.config
+        return StreamCritic(
+            SIZE, self.conditions, c.critic_width, profiles=self.profile_features, view=c.critic_profile
+        )
 
 
 SYSTEM = PhotonBibAe

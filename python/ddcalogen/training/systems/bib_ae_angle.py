@@ -12,8 +12,8 @@ vector, and the grid of 30 x 30 x 30 cells follows the shower axis (source: one 
 space); layers behind the twentieth are not weighted; the flow's variables are standardised with the training data's
 means and deviations; there is no separate angular constrainer network (weight 0.1 in the source), the critics judge the
 angle; the gradient penalty is on the judged image only; cells below a threshold are set to zero in the exported graph.
-Options, off by default: standardised cells with noise and a calibration stage (`systems._grid`); a short decoder and a
-residual post-processor.
+Options, off by default: a short decoder, a residual post-processor, a loss of cells and of profiles; and those of
+`systems._grid`.
 """
 
 from __future__ import annotations
@@ -118,12 +118,15 @@ class AngularBibAe(BibAe[AngularBibAeConfig]):
             *(Layer(n * w, 3, 1, 1) for n in ((2,) if c.short else (1, 1, 1, 2, 4, 2))),
             Layer(1, 3, 1, 1),
         ]
-        return Coder(SIZE, down, (7, 7, 7), up, self.conditions, c)
+        return Coder(SIZE, down, (7, 7, 7), up, self.conditions, c, self.profile_features)
 
     def _make_critic(self) -> nn.Module:
         w = self.config.critic_width
         first = Layer(w, 4, 2) if self.config.short else Layer(w, 2)
-        return BatchStatisticsCritic(SIZE, [first, Layer(w, 2, 2), Layer(w, 4, 2, 1)], self.conditions, w)
+        down = [first, Layer(w, 2, 2), Layer(w, 4, 2, 1)]
+        return BatchStatisticsCritic(
+            SIZE, down, self.conditions, w, profiles=self.profile_features, view=self.config.critic_profile
+        )
 
     def _latent_stages(self) -> tuple[Stage, ...]:
         return self.encode_stage, Stage("flow", self.config.flow.steps)

@@ -11,8 +11,8 @@ Differs from the source: readout cells of 30 mm centred on the shower axis (sour
 and autoencoder steps see new showers each (source: five critic steps on the showers of an autoencoder step); the
 gradient penalty is on the judged image only; kernel and bandwidth of the density estimate are not published (Gaussian
 with the covariance of the data, Scott's rule by default); cells below a threshold are set to zero in the exported
-graph. Options, off by default: standardised cells with noise and a calibration stage (`systems._grid`); a short decoder
-and a residual post-processor.
+graph. Options, off by default: a short decoder, a residual post-processor, a loss of cells and of profiles; and those
+of `systems._grid`.
 """
 
 from __future__ import annotations
@@ -48,12 +48,15 @@ class PionBibAe(KdeBibAe):
             *(Layer(n * w, 3, 1, 1) for n in ((2,) if c.short else (1, 2, 4, 2))),
             Layer(1, 3, 1, 1),
         ]
-        return Coder(SIZE, down, (12, 7, 7), up, self.conditions, c)
+        return Coder(SIZE, down, (12, 7, 7), up, self.conditions, c, self.profile_features)
 
     def _make_critic(self) -> nn.Module:
         w = self.config.critic_width
         first = Layer(w, (4, 3, 3), (4, 2, 2)) if self.config.short else Layer(w, 2, (2, 1, 1))
-        return BatchStatisticsCritic(SIZE, [first, Layer(w, 2, 2), Layer(w, 4, 2, 1)], self.conditions, w)
+        down = [first, Layer(w, 2, 2), Layer(w, 4, 2, 1)]
+        return BatchStatisticsCritic(
+            SIZE, down, self.conditions, w, profiles=self.profile_features, view=self.config.critic_profile
+        )
 
 
 SYSTEM = PionBibAe

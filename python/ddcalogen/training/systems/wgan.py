@@ -10,8 +10,7 @@ from the cells; it is trained beside the critic and frozen after a while. The ge
 
 Differs from the source: energies enter networks in units of 100 GeV (the constrainer's loss is in GeV), each layer's
 grid follows the shower axis, cells below a threshold are set to zero in the exported graph. Options, off by default:
-critic and constrainer may also see the logarithm of the cells; standardised cells with noise and a calibration stage
-(`systems._grid`).
+critic and constrainer may also see the logarithm of the cells; and those of `systems._grid`.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from ddcalogen.training.grid_networks import (
     small_weights,
     with_logarithm,
 )
+from ddcalogen.training.grid_profiles import ProfileHead, ProfileView
 from ddcalogen.training.losses import gradient_penalty
 from ddcalogen.training.representations import Batch
 from ddcalogen.training.stacks import Stack
@@ -85,10 +85,11 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """Cells and energy to a number: long kernels along the layers, short ones across."""
+    """Cells (and `profiles` numbers of profiles) and energy to a number: long kernels along the layers."""
 
-    def __init__(self, width: int, *, logarithm: bool = False) -> None:
+    def __init__(self, width: int, *, logarithm: bool = False, profiles: int = 0, view: int = 0) -> None:
         super().__init__()
+        self.view = ProfileView(profiles, 1, view) if profiles else None
         self.logarithm = logarithm
         down = [
             Layer(width, (10, 2, 2), (1, 2, 2), (0, 1, 1)),
@@ -97,14 +98,14 @@ class Critic(nn.Module):
             Layer(1, (4, 2, 2)),
         ]
         self.body = VolumeStack(2 if logarithm else 1, SIZE, down, finish=False)
-        self.end = dense([self.body.features + 1, 100, 200, 100, 75, 1])
+        self.end = dense([self.body.features + 1 + (view if profiles else 0), 100, 200, 100, 75, 1])
 
-    def forward(self, image: Tensor, energy: Tensor) -> Tensor:
-        score: Tensor = self.end(
-            torch.cat(
-                [self.body(with_logarithm(image) if self.logarithm else image).flatten(1), energy / ENERGY_UNIT_GEV], 1
-            )
-        )
+    def forward(self, image: Tensor, *rest: Tensor) -> Tensor:
+        energy = rest[-1] / ENERGY_UNIT_GEV
+        parts = [self.body(with_logarithm(image) if self.logarithm else image).flatten(1), energy]
+        if self.view is not None:
+            parts.append(self.view(rest[0], energy))
+        score: Tensor = self.end(torch.cat(parts, 1))
         return score
 
 
@@ -130,10 +131,16 @@ class WganSampler(GridSampler):
 
     def __init__(self, system: Wgan) -> None:
         super().__init__(system, (NoiseInput(name="noise", distribution="normal", shape=(system.config.noise,)),))
-        self.generator = system.generator
+        self.generator, self.direct = system.generator, system.direct
 
     def forward(self, energy: Tensor, direction: Tensor, noise: Tensor, cells: Tensor | None = None) -> Tensor:
-        return self.finish(self.head(self.generator(energy, noise), energy, cells), energy)
+        return self.finish(self.head(_numbers(self.generator, self.direct, energy, noise), energy, cells), energy)
+
+
+def _numbers(generator: Generator, direct: ProfileHead | None, energy: Tensor, noise: Tensor) -> Tensor:
+    """Energy and noise to a number for each cell."""
+    number: Tensor = generator(energy, noise)
+    return number if direct is None else number + direct(torch.cat([noise, energy / ENERGY_UNIT_GEV], 1))
 
 
 class Wgan(GridSystem[WganConfig]):
@@ -144,10 +151,16 @@ class Wgan(GridSystem[WganConfig]):
     def __init__(self, config: WganConfig, stack: Stack, domain: Domain) -> None:
         super().__init__(config, stack, domain, SIZE)
         self.generator = Generator(config.noise, config.generator_width)
-        self.critic = Critic(config.critic_width, logarithm=config.logarithm)
+        self.critic = Critic(
+            config.critic_width,
+            logarithm=config.logarithm,
+            profiles=self.profile_features,
+            view=config.critic_profile,
+        )
         self.constrainer = Constrainer(config.constrainer_width, logarithm=config.logarithm)
         small_weights(self.generator)
         small_weights(self.critic)
+        self.direct = self.profile_head(config.noise + 1)
 
     def stages(self) -> tuple[Stage, ...]:
         return (Stage("adversarial", self.config.steps), *self.calibration_stages)
@@ -157,6 +170,8 @@ class Wgan(GridSystem[WganConfig]):
         if stage != "adversarial":
             return {}
         parameters = [*self.generator.parameters(), *self.head.parameters()]
+        if self.direct is not None:
+            parameters += self.direct.parameters()
         generator = torch.optim.Adam(parameters, c.generator_rate, (0.5, 0.9))
         critic = torch.optim.Adam(self.critic.parameters(), c.critic_rate, (0.5, 0.9))
         falling = annealed(generator, c.steps // c.critic_steps, c.anneal)
@@ -173,8 +188,9 @@ class Wgan(GridSystem[WganConfig]):
         real, energy = images_mev(batch), batch["energy"]
         with torch.no_grad():
             made = self._make(energy)
-        distance = self.critic(real, energy).mean() - self.critic(made, energy).mean()
-        step.minimise("critic", c.penalty * gradient_penalty(self.critic, real, made, energy) - distance)
+        seen, seen_made = self.views(real), self.views(made)
+        distance = self.critic(*seen, energy).mean() - self.critic(*seen_made, energy).mean()
+        step.minimise("critic", c.penalty * gradient_penalty(self.critic, seen, seen_made, energy) - distance)
         numbers: dict[str, float | Tensor] = {"critic_distance": distance}
         if step.index < c.constrainer_steps:
             loss = (self.constrainer(real) - energy).abs().mean()
@@ -183,7 +199,8 @@ class Wgan(GridSystem[WganConfig]):
         if (step.index + 1) % c.critic_steps == 0:
             made = self._make(energy)
             off_made, off_real = ((self.constrainer(x) - energy).square() for x in (made, real))
-            adversarial, constrained = -self.critic(made, energy).mean(), (off_made - off_real).abs().mean()
+            adversarial = -self.critic(*self.views(made), energy).mean()
+            constrained = (off_made - off_real).abs().mean()
             step.minimise("generator", adversarial + c.kappa * constrained)
             numbers["generator"], numbers["energy_off_gev2"] = adversarial, constrained
         return numbers
@@ -191,7 +208,8 @@ class Wgan(GridSystem[WganConfig]):
     def _make(self, energy: Tensor) -> Tensor:
         """Showers of these energies, cells in MeV."""
         noise = torch.randn(len(energy), self.config.noise, device=energy.device)
-        image: Tensor = self.head(self.generator(energy, noise), energy, self.cell_noise(energy))
+        number = _numbers(self.generator, self.direct, energy, noise)
+        image: Tensor = self.head(number, energy, self.cell_noise(energy))
         return image
 
     def sampler(self) -> WganSampler:

@@ -16,7 +16,7 @@ constrains it in the same way (the angular constrainer of the later work of the 
 Differs from the source: readout cells of 30 mm centred on the shower axis (source: 30.5 mm, crop off centre); energies
 enter networks in units of 100 GeV; the gradient is not propagated through the latent step; cells below a threshold are
 set to zero in the exported graph. Options, off by default: critic and regressor may also see the logarithm of the
-cells; standardised cells with noise and a calibration stage (`systems._grid`).
+cells; and those of `systems._grid`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from ddcalogen.training.grid_networks import (
     small_weights,
     with_logarithm,
 )
+from ddcalogen.training.grid_profiles import ProfileHead, ProfileView
 from ddcalogen.training.losses import gradient_penalty
 from ddcalogen.training.representations import Batch
 from ddcalogen.training.stacks import Stack
@@ -120,11 +121,21 @@ class _Residual(nn.Module):
 
 
 class Critic(nn.Module):
-    """3D ResNet: cells and condition to a number."""
+    """3D ResNet: cells (and `profiles` numbers of profiles) and condition to a number."""
 
-    def __init__(self, condition: int, width: int, blocks: tuple[int, int], *, logarithm: bool = False) -> None:
+    def __init__(
+        self,
+        condition: int,
+        width: int,
+        blocks: tuple[int, int],
+        *,
+        logarithm: bool = False,
+        profiles: int = 0,
+        view: int = 0,
+    ) -> None:
         super().__init__()
         self.logarithm = logarithm
+        self.view = ProfileView(profiles, condition, view) if profiles else None
         parts: list[nn.Module] = [
             nn.Conv3d(2 if logarithm else 1, width, (4, 5, 5), (1, 2, 2), (2, 3, 3), bias=False),
             nn.InstanceNorm3d(width),
@@ -137,15 +148,18 @@ class Critic(nn.Module):
                 parts.append(_Residual(channels, out, 2 if stage and not block else 1))
                 channels = out
         self.body = nn.Sequential(*parts)
-        self.end = nn.Linear(channels + condition, 1)
+        self.end = nn.Linear(channels + condition + (view if profiles else 0), 1)
         self.body.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         for part in self.modules():
             if isinstance(part, nn.Conv3d):
                 nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
-        features = self.body(with_logarithm(image) if self.logarithm else image).mean((2, 3, 4))
-        score: Tensor = self.end(torch.cat([features, condition], 1))
+    def forward(self, image: Tensor, *rest: Tensor) -> Tensor:
+        condition = rest[-1]
+        parts = [self.body(with_logarithm(image) if self.logarithm else image).mean((2, 3, 4)), condition]
+        if self.view is not None:
+            parts.append(self.view(rest[0], condition))
+        score: Tensor = self.end(torch.cat(parts, 1))
         return score
 
 
@@ -172,7 +186,7 @@ class Regressor(nn.Sequential):
 
 def optimise_latent(
     generator: Callable[[Tensor, Tensor], Tensor],
-    critic: nn.Module,
+    critic: Callable[[Tensor, Tensor], Tensor],
     condition: Tensor,
     noise: Tensor,
     *,
@@ -196,15 +210,22 @@ def _condition(energy: Tensor, direction: Tensor, angular: bool) -> Tensor:
     return torch.cat(parts, 1)
 
 
+def _numbers(generator: Generator, direct: ProfileHead | None, condition: Tensor, noise: Tensor) -> Tensor:
+    """Condition and noise from -1 to 1 to a number for each cell."""
+    number: Tensor = generator(condition, noise)
+    return number if direct is None else number + direct(torch.cat([noise, condition], 1))
+
+
 class WganLoSampler(GridSampler):
     """Energy (and direction) and noise to the grid."""
 
     def __init__(self, system: WganLo) -> None:
         super().__init__(system, (NoiseInput(name="noise", distribution="uniform", shape=(system.config.noise,)),))
-        self.generator, self.angular = system.generator, system.config.angular
+        self.generator, self.direct, self.angular = system.generator, system.direct, system.config.angular
 
     def forward(self, energy: Tensor, direction: Tensor, noise: Tensor, cells: Tensor | None = None) -> Tensor:
-        number = self.generator(_condition(energy, direction, self.angular), 2.0 * noise - 1.0)
+        condition = _condition(energy, direction, self.angular)
+        number = _numbers(self.generator, self.direct, condition, 2.0 * noise - 1.0)
         return self.finish(self.head(number, energy, cells), energy)
 
 
@@ -217,11 +238,19 @@ class WganLo(GridSystem[WganLoConfig]):
         super().__init__(config, stack, domain, (stack.layers, NX, NY))
         condition = 3 if config.angular else 1
         self.generator = Generator(config.noise, condition, config.generator_width, short=config.short)
-        self.critic = Critic(condition, config.critic_width, config.critic_blocks, logarithm=config.logarithm)
+        self.critic = Critic(
+            condition,
+            config.critic_width,
+            config.critic_blocks,
+            logarithm=config.logarithm,
+            profiles=self.profile_features,
+            view=config.critic_profile,
+        )
         self.regressor = Regressor(
             stack.layers * NX * NY, config.regressor_sizes, condition, logarithm=config.logarithm
         )
         small_weights(self.generator)
+        self.direct = self.profile_head(config.noise + condition)
 
     def stages(self) -> tuple[Stage, ...]:
         return (
@@ -239,7 +268,15 @@ class WganLo(GridSystem[WganLoConfig]):
             return {}
         made: dict[str, Optimiser] = {}
         for name, parameters, steps in (
-            ("generator", [*self.generator.parameters(), *self.head.parameters()], c.steps // c.critic_steps),
+            (
+                "generator",
+                [
+                    *self.generator.parameters(),
+                    *self.head.parameters(),
+                    *(self.direct.parameters() if self.direct is not None else ()),
+                ],
+                c.steps // c.critic_steps,
+            ),
             ("critic", [*self.critic.parameters()], c.steps),
         ):
             adam = torch.optim.Adam(parameters, c.rate, (0.5, 0.9))
@@ -260,14 +297,15 @@ class WganLo(GridSystem[WganLoConfig]):
         noise = self._latent(condition)
         with torch.no_grad():
             made = self._make(condition, noise)
-        distance = self.critic(real, condition).mean() - self.critic(made, condition).mean()
-        step.minimise("critic", c.penalty * gradient_penalty(self.critic, real, made, condition) - distance)
+        seen, seen_made = self.views(real), self.views(made)
+        distance = self.critic(*seen, condition).mean() - self.critic(*seen_made, condition).mean()
+        step.minimise("critic", c.penalty * gradient_penalty(self.critic, seen, seen_made, condition) - distance)
         numbers: dict[str, float | Tensor] = {"critic_distance": distance}
         if (step.index + 1) % c.critic_steps == 0:
             made = self._make(condition, self._latent(condition))
             off_made, off_real = ((self.regressor(x) - condition).square() for x in (made, real))
             off = (off_made - off_real).abs().mean(0)
-            adversarial = -self.critic(made, condition).mean()
+            adversarial = -self._score(made, condition).mean()
             constrained = c.kappa * off[0] + c.angular_kappa * off[1:].sum()
             step.minimise("generator", adversarial + constrained)
             numbers["generator"], numbers["constrained"] = adversarial, constrained
@@ -276,8 +314,14 @@ class WganLo(GridSystem[WganLoConfig]):
     def _make(self, condition: Tensor, noise: Tensor) -> Tensor:
         """Showers of these conditions and latent vectors, cells in MeV."""
         energy = condition[:, :1] * ENERGY_UNIT_GEV
-        image: Tensor = self.head(self.generator(condition, noise), energy, self.cell_noise(noise))
+        number = _numbers(self.generator, self.direct, condition, noise)
+        image: Tensor = self.head(number, energy, self.cell_noise(noise))
         return image
+
+    def _score(self, image: Tensor, condition: Tensor) -> Tensor:
+        """What the critic says of cells in MeV."""
+        score: Tensor = self.critic(*self.views(image), condition)
+        return score
 
     def _latent(self, condition: Tensor) -> Tensor:
         """Latent vectors for a training step, optimised."""
@@ -287,7 +331,7 @@ class WganLo(GridSystem[WganLoConfig]):
             return noise
         return optimise_latent(
             self._make,
-            self.critic,
+            self._score,
             condition,
             noise,
             alpha=c.latent_alpha,

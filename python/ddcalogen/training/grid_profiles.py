@@ -25,6 +25,8 @@ RINGS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0)
 """Outer edges of the rings around the axis, cells; one more is the rest."""
 PROFILE_UNIT_MEV = 10.0
 """What a profile's number of 1 counts like in gradient penalties, beside cells in MeV."""
+FEW = 4.0
+"""Energy of a layer, in those from which a shower starts, at which its centre of gravity is halved."""
 SHARPNESS = 4.0
 """How steeply a layer counts as started, per unit of the logarithm of its energy."""
 
@@ -46,8 +48,9 @@ class Profiles(nn.Module):
     """Cells to profiles of the shower, all of order `PROFILE_UNIT_MEV`.
 
     Of each layer: logarithm of its energy, logarithm of its number of hits (a cell of 0.1 MeV counts half), centre of
-    gravity in x and y, logarithm of the mean squared radius, and the smooth probability that the shower has not started
-    there or before. Of each ring: logarithms of energy and hits. Of all: logarithm of the energy. What depends on the
+    gravity in x and y and logarithm of the mean squared radius (each drawn to 0 where there is little energy), and the
+    smooth probability that the shower has not started there or before. Of each ring: logarithms of energy and hits. Of
+    each third of the layers: centre of gravity, in a finer unit. Of all: logarithm of the energy. What depends on the
     number of hits is last: the first `smooth` numbers also make sense for a mean of several showers.
 
     Parameters
@@ -63,8 +66,8 @@ class Profiles(nn.Module):
     def __init__(self, size: Size, start_mev: float, in_a_row: int) -> None:
         super().__init__()
         self.start_mev, self.in_a_row = start_mev, in_a_row
-        self.features = 6 * size[0] + 2 * (len(RINGS) + 1) + 1
-        self.smooth = 5 * size[0] + len(RINGS) + 2
+        self.features = 6 * size[0] + 2 * (len(RINGS) + 1) + 7
+        self.smooth = 5 * size[0] + len(RINGS) + 8
         x, y = (torch.from_numpy(v.astype(np.float32)) for v in _places(size))
         self.ring: Tensor
         self.place: Tensor
@@ -77,13 +80,16 @@ class Profiles(nn.Module):
             cells = image_mev.float()[:, 0].flatten(2)
             energy = cells.sum(2)
             hits = cells / (cells + 0.1)
-            x, y, r2 = ((cells * of_cell).sum(2) / (energy + 1.0) for of_cell in self.place)
+            moments = [(cells * of_cell).sum(2) for of_cell in self.place]
+            x, y, r2 = (v / (energy + FEW * self.start_mev) for v in moments)
+            thirds = [_thirds(v) for v in (*moments[:2], energy)]
             rings, ring_hits = (v.sum(1) @ self.ring for v in (cells, hits))
             sums, numbers = [energy, rings, energy.sum(1, keepdim=True)], [hits.sum(2), ring_hits]
             profile = torch.cat(
                 [
                     *(0.5 * torch.log(1.0 + 5.0 * v) for v in sums),
                     *(0.5 * v for v in (x, y)),
+                    *(1.5 * v / (thirds[2] + FEW * self.start_mev) for v in thirds[:2]),
                     0.5 * torch.log(1.0 + r2),
                     self.not_started(energy),
                     *(0.5 * torch.log(1.0 + v) for v in numbers),
@@ -98,6 +104,11 @@ class Profiles(nn.Module):
         if self.in_a_row == 2:
             above = above * torch.cat([above[:, 1:], torch.zeros_like(above[:, :1])], 1)
         return torch.exp(torch.cumsum(torch.log(1.0 - 0.999 * above), 1))
+
+
+def _thirds(of_layers: Tensor) -> Tensor:
+    """Sums over thirds of the layers, [B, layers] to [B, 3]."""
+    return torch.stack([part.sum(1) for part in torch.tensor_split(of_layers, 3, 1)], 1)
 
 
 class ProfileView(nn.Module):

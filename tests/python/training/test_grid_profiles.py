@@ -13,8 +13,15 @@ LAYERS, RING_NUMBERS = SIZE[0], len(RINGS) + 1
 
 def parts(profile):
     """Profile [B, features] as a dictionary, of order 1."""
-    names = {"energy": LAYERS, "ring": RING_NUMBERS, "total": 1, "x": LAYERS, "y": LAYERS, "r2": LAYERS}
-    names |= {"not_started": LAYERS, "hits": LAYERS, "ring_hits": RING_NUMBERS}
+    names = {"energy": LAYERS, "ring": RING_NUMBERS, "total": 1, "x": LAYERS, "y": LAYERS}
+    names |= {
+        "x_thirds": 3,
+        "y_thirds": 3,
+        "r2": LAYERS,
+        "not_started": LAYERS,
+        "hits": LAYERS,
+        "ring_hits": RING_NUMBERS,
+    }
     return dict(zip(names, torch.split(profile / PROFILE_UNIT_MEV, list(names.values()), 1), strict=True))
 
 
@@ -35,8 +42,11 @@ def test_profiles_are_sums_of_layers_and_rings():
         ("total", grid.sum((1, 2, 3))[:, None]),
     ):
         assert np.allclose(found[name].numpy(), 0.5 * np.log(1 + 5 * wanted), atol=1e-4), name
-    centre = (grid * x[:, None]).sum((2, 3)) / (grid.sum((2, 3)) + 1.0)
-    assert np.allclose(found["x"].numpy(), 0.5 * centre, atol=1e-4)
+    moment, energy = (grid * x[:, None]).sum((2, 3)), grid.sum((2, 3))
+    assert np.allclose(found["x"].numpy(), 0.5 * moment / (energy + 4.0), atol=1e-4)
+    thirds = (v.reshape(3, 3, 2).sum(2) for v in (moment, energy))
+    centre = next(thirds) / (next(thirds) + 4.0)
+    assert np.allclose(found["x_thirds"].numpy(), 1.5 * centre, atol=1e-4)
     assert profiles.smooth == profiles.features - LAYERS - RING_NUMBERS
 
 

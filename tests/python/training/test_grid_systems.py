@@ -170,7 +170,7 @@ def test_the_slope_of_the_discriminator_is_penalised_every_so_many_steps():
     penalised = []
     for step.index in range(4):
         penalised.append("squared_slope" in system.training_step(batch, step))
-    assert penalised == [True, False, True, False]
+    assert penalised == [False, True, False, True]
 
 
 def test_a_penalised_discriminator_is_flatter_at_the_showers():

@@ -186,7 +186,7 @@ class Gan(GridSystem[GanConfig]):
         is_made = self.discriminator(*self.views(made.detach()), wanted)
         loss = _cross_entropy(is_real, 1.0 - c.smoothing) + _cross_entropy(is_made, 0.0)
         numbers: dict[str, float | Tensor] = {"discriminator": loss, "says_real": torch.sigmoid(is_real).mean()}
-        if c.slope and step.index % c.slope_every == 0:
+        if c.slope and (step.index + 1) % c.slope_every == 0:
             d = self.discriminator
             penalty = slope_penalty(d.judge, (d.channels(real), *seen[1:]), energy)
             loss = loss + 0.5 * c.slope * c.slope_every * penalty

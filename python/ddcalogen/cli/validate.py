@@ -250,6 +250,8 @@ def _compare(
     for name, verdict in ((contest.first, "first"), (contest.second, "second")):
         better = sum(s.verdict == verdict for s in contest.summaries)
         console.print(f"observables in which {name} is closer: {better} of {len(contest.summaries)}")
+    for line in contest.answers():
+        console.print(line)
     console.print(f"wrote {write_contest(contest, output)}")
 
 

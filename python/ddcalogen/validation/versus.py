@@ -9,7 +9,7 @@ the reference; the spread of the *difference* of the two distances from Geant4 i
 Several figures look at one observable (its mean, distances between its distributions). They are summed up: the mean of
 their differences, each in units of its error, with the error that this mean has in the same resamplings. Beside each
 figure stands its floor, the distance at which a model that is Geant4 itself would be found: a model at the floor cannot
-be beaten.
+be beaten. The answer that the program gives in words is of the observables in which a model is not at the floor.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ _BINS = 20
 _ENERGY_BINS = 400
 _SIGMAS = 2.0
 _HALVINGS = 20
-_UNKNOWN = Value(math.nan, math.nan)
 _SQUARES = ("JSD", "separation power", "physics distances")
 """Groups of figures that fall with the number of showers, not with its root."""
 
@@ -76,7 +75,7 @@ class Comparison:
     gain
         Distance of the second model from Geant4 less that of the first: positive where the first is closer.
     floor
-        Distance from Geant4 of another sample of Geant4 as large as a model's, and its spread; NaN: not known.
+        Distance from Geant4 of another sample of Geant4 as large as a model's, and its spread.
     """
 
     observable: str
@@ -157,6 +156,27 @@ class Contest:
     def count(self, verdict: str) -> int:
         """Number of figures with a verdict."""
         return sum(c.verdict == verdict for c in self.comparisons)
+
+    def differing(self, model: Literal["first", "second"]) -> list[Summary]:
+        """Observables in which a model measurably differs from Geant4: not at the floor in one figure at least."""
+        return [s for s in self.summaries if not s.at_floor[model == "second"]]
+
+    def answers(self) -> list[str]:
+        """For each model, the second first: where it differs from Geant4, and whether the other is closer there."""
+        lines = []
+        names = {"first": self.first, "second": self.second}
+        pairs: list[tuple[Literal["first", "second"], str]] = [("second", "first"), ("first", "second")]
+        for mine, other in pairs:
+            found = self.differing(mine)
+            of = {
+                verdict: [s.observable for s in found if s.verdict == verdict] for verdict in (other, mine, "undecided")
+            }
+            parts = [f"{names[other]} is closer in {len(of[other])}"]
+            for text, verdict in (("farther", mine), ("not decided", "undecided")):
+                parts.append(f"{text} in {len(of[verdict])}" + (f" ({', '.join(of[verdict])})" if of[verdict] else ""))
+            start = f"{names[mine]} measurably differs from Geant4 in {len(found)} of {len(self.summaries)} observables"
+            lines.append(f"{start}; in these {', '.join(parts)}")
+        return lines
 
 
 def _figures(reference: Observables) -> Iterator[tuple[str, str, str, str, bool, Statistic]]:
@@ -295,7 +315,9 @@ def _classified(
         off = [abs(a.value - 0.5) for a in auc]
         gain = Value(off[1] - off[0], math.hypot(auc[0].error, auc[1].error))
         name = f"classifier {title}"
-        yield Comparison(name, name, "AUC", "", auc[0].value, auc[1].value, math.nan, gain, _UNKNOWN)
+        # another sample of Geant4 has an AUC of 0.5 within the error
+        floor = Value(0.0, max(a.error for a in auc))
+        yield Comparison(name, name, "AUC", "", auc[0].value, auc[1].value, math.nan, gain, floor)
 
 
 def _floor(
@@ -478,7 +500,7 @@ def compare_models(
         for c in _classified(models[0], models[1], reference, folds=folds, seed=seed):
             comparisons.append(c)
             pull = Value(c.gain.value / c.gain.error, 1.0) if c.gain.error > 0 else Value(0.0, math.nan)
-            summaries.append(Summary(c.observable, 1, pull, (False, False)))
+            summaries.append(Summary(c.observable, 1, pull, c.at_floor))
     names = [f"{c.name} {c.version}" for c in cards]
     digests = {Path(f).name: file_sha256(f) for f in files}
     return Contest(names[0], names[1], n, copies, seed, digests, comparisons, summaries)
@@ -496,5 +518,6 @@ def write_contest(contest: Contest, folder: Path) -> Path:
     path = folder / "versus.json"
     rows = [{**dataclasses.asdict(c), "verdict": c.verdict, "at_floor": c.at_floor} for c in contest.comparisons]
     summed = [{**dataclasses.asdict(s), "verdict": s.verdict} for s in contest.summaries]
-    write_json({**dataclasses.asdict(contest), "comparisons": rows, "summaries": summed}, path)
+    written = {"comparisons": rows, "summaries": summed, "answers": contest.answers()}
+    write_json({**dataclasses.asdict(contest), **written}, path)
     return path

@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
-from ddcalogen.validation.versus import Comparison, compare_observables
+from ddcalogen.validation.metrics import Value
+from ddcalogen.validation.versus import Comparison, Contest, Summary, compare_observables
 
 GRID = ("pitch_mm", "grid_rotation_rad")
 
@@ -100,6 +101,29 @@ def test_the_floor_is_where_another_sample_of_the_truth_is_found() -> None:
     assert np.mean([c.at_floor[0] for c in of.values()]) > 0.7
 
 
+def test_the_answer_is_of_observables_in_which_a_model_differs_from_geant4() -> None:
+    def summary(name: str, gain: float, *at_floor: bool) -> Summary:
+        return Summary(name, 1, Value(gain, 1.0), (at_floor[0], at_floor[1]))
+
+    summaries = [
+        summary("width", 5.0, True, False),
+        summary("depth", -4.0, False, False),
+        summary("cells", 1.0, False, False),
+        summary("energy", 4.0, True, True),
+    ]
+    contest = Contest("mine 1", "other 2", 100, 4, 1, {}, [], summaries)
+    assert [s.observable for s in contest.differing("first")] == ["depth", "cells"]
+    of_other, of_mine = contest.answers()
+    assert of_other == (
+        "other 2 measurably differs from Geant4 in 3 of 4 observables; "
+        "in these mine 1 is closer in 1, farther in 1 (depth), not decided in 1 (cells)"
+    )
+    assert of_mine == (
+        "mine 1 measurably differs from Geant4 in 2 of 4 observables; "
+        "in these other 2 is closer in 1, farther in 0, not decided in 1 (cells)"
+    )
+
+
 def test_points_move_to_the_grid_of_others_and_no_farther_than_half_its_pitch() -> None:
     showers = toy_showers(4)
     like = Showers(*(getattr(showers, n) for n in Showers.__dataclass_fields__ if n not in GRID), 1.0177, 0.39)
@@ -123,4 +147,6 @@ def test_the_command_writes_all_figures(tmp_path: Path, toy_model: Callable[...,
     assert ("cell spectrum", "MIP peak position") in names
     assert ("classifier 25 features (CaloClouds II)", "AUC") in names
     assert sum(s["figures"] for s in written["summaries"]) == len(names)
+    assert len(written["answers"]) == 2
+    assert "measurably differs from Geant4" in " ".join(result.output.split())
     assert CliRunner().invoke(app, [*arguments, "--against", model, "--all"]).exit_code != 0

@@ -53,6 +53,9 @@ class Profiles(nn.Module):
     each third of the layers: centre of gravity, in a finer unit. Of all: logarithm of the energy. What depends on the
     number of hits is last: the first `smooth` numbers also make sense for a mean of several showers.
 
+    Of order 2 there are second moments of each layer instead of the radius: logarithms of the mean squares of x and y,
+    and the mean of x y over that of the squared radius. So a stretched shower shows, as at an angle.
+
     Parameters
     ----------
     size
@@ -61,18 +64,22 @@ class Profiles(nn.Module):
         Energy of a layer from which a shower counts as started.
     in_a_row
         Layers in a row that must be above it: 1, or 2 for hadrons.
+    order
+        1 or 2.
     """
 
-    def __init__(self, size: Size, start_mev: float, in_a_row: int) -> None:
+    def __init__(self, size: Size, start_mev: float, in_a_row: int, order: int = 1) -> None:
         super().__init__()
-        self.start_mev, self.in_a_row = start_mev, in_a_row
-        self.features = 6 * size[0] + 2 * (len(RINGS) + 1) + 7
-        self.smooth = 5 * size[0] + len(RINGS) + 8
+        self.start_mev, self.in_a_row, self.order = start_mev, in_a_row, order
+        of_layer = 3 if order == 1 else 5  # smooth numbers of a layer besides energy and start
+        self.features = (of_layer + 3) * size[0] + 2 * (len(RINGS) + 1) + 7
+        self.smooth = (of_layer + 2) * size[0] + len(RINGS) + 8
         x, y = (torch.from_numpy(v.astype(np.float32)) for v in _places(size))
         self.ring: Tensor
         self.place: Tensor
         self.register_buffer("ring", torch.from_numpy(ring_of_cells(size)), persistent=False)
-        self.register_buffer("place", torch.stack([x, y, x * x + y * y]), persistent=False)
+        second = [x * x + y * y] if order == 1 else [x * x, y * y, x * y]
+        self.register_buffer("place", torch.stack([x, y, *second]), persistent=False)
 
     def forward(self, image_mev: Tensor) -> Tensor:
         """Cells [B, 1, layers, nx, ny] in MeV, none negative, to [B, features]."""
@@ -81,7 +88,9 @@ class Profiles(nn.Module):
             energy = cells.sum(2)
             hits = cells / (cells + 0.1)
             moments = [(cells * of_cell).sum(2) for of_cell in self.place]
-            x, y, r2 = (v / (energy + FEW * self.start_mev) for v in moments)
+            x, y, *second = (v / (energy + FEW * self.start_mev) for v in moments)
+            if self.order == 2:
+                tilt = second.pop() / (second[0] + second[1] + 1.0)
             thirds = [_thirds(v) for v in (*moments[:2], energy)]
             rings, ring_hits = (v.sum(1) @ self.ring for v in (cells, hits))
             sums, numbers = [energy, rings, energy.sum(1, keepdim=True)], [hits.sum(2), ring_hits]
@@ -90,7 +99,8 @@ class Profiles(nn.Module):
                     *(0.5 * torch.log(1.0 + 5.0 * v) for v in sums),
                     *(0.5 * v for v in (x, y)),
                     *(1.5 * v / (thirds[2] + FEW * self.start_mev) for v in thirds[:2]),
-                    0.5 * torch.log(1.0 + r2),
+                    *(0.5 * torch.log(1.0 + v) for v in second),
+                    *([2.0 * tilt] if self.order == 2 else []),
                     self.not_started(energy),
                     *(0.5 * torch.log(1.0 + v) for v in numbers),
                 ],
@@ -138,7 +148,8 @@ class ProfileHead(nn.Module):
     """Latent variables to a number for each cell by way of layers and rings.
 
     In each layer, each ring has a number, and one that goes with the cosine and one with the sine of the azimuth, by
-    which a layer can move to a side. They are nothing at the start.
+    which a layer can move to a side; of order 2 also those with twice the azimuth, by which it can be stretched. They
+    are nothing at the start.
 
     Parameters
     ----------
@@ -148,15 +159,18 @@ class ProfileHead(nn.Module):
         Layers, nx, ny.
     width
         Of the two hidden layers.
+    order
+        1 or 2.
     """
 
-    def __init__(self, inputs: int, size: Size, width: int) -> None:
+    def __init__(self, inputs: int, size: Size, width: int, order: int = 1) -> None:
         super().__init__()
         self.size = size
         x, y = _places(size)
-        radius = np.maximum(np.hypot(x, y), 1e-6)
-        ring = ring_of_cells(size)
-        shape = np.concatenate([ring, ring * (x / radius)[:, None], ring * (y / radius)[:, None]], 1)
+        radius, ring = np.maximum(np.hypot(x, y), 1e-6), ring_of_cells(size)
+        cos, sin = x / radius, y / radius
+        waves = [cos, sin] if order == 1 else [cos, sin, cos * cos - sin * sin, 2.0 * cos * sin]
+        shape = np.concatenate([ring, *(ring * wave[:, None] for wave in waves)], 1)
         self.shape: Tensor
         self.register_buffer("shape", torch.from_numpy(shape.T.astype(np.float32).copy()), persistent=False)
         self.body = dense([inputs, width, width], finish=True)

@@ -88,6 +88,30 @@ def test_the_profile_head_does_nothing_at_the_start_and_moves_layers_when_traine
     assert float(made[:, :, [0, 1, 3, 4, 5]].abs().max()) < 0.1
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_profiles_of_order_2_tell_a_stretched_shower_from_a_round_one(order):
+    x = torch.arange(9.0) - 4.0
+    u, v = (x[:, None] + x[None, :]) / 2**0.5, (x[:, None] - x[None, :]) / 2**0.5
+    a, b = (10.0 * torch.exp(-0.5 * (f * u) ** 2 - 0.5 * (g * v) ** 2) for f, g in ((0.5, 1.0), (1.0, 0.5)))
+    profiles = Profiles(SIZE, 1.0, 1, order)
+    along, across = (profiles(c.expand(1, 1, *SIZE)) for c in (a, b))
+    assert along.shape == (1, profiles.features)
+    assert torch.allclose(along, across, atol=0.1) is (order == 1)
+
+
+def test_the_profile_head_of_order_2_can_stretch_a_layer():
+    head = ProfileHead(3, SIZE, 8, 2)
+    x = torch.arange(9.0) - 4.0
+    radius2 = (x[:, None] ** 2 + x[None, :] ** 2).clamp(min=1e-6)
+    wanted = 2.0 * x[:, None] * x[None, :] / radius2  # the sine of twice the azimuth
+    with torch.no_grad():
+        numbers = head.end.bias.reshape(LAYERS, 5, RING_NUMBERS)
+        numbers[1, 4] = 1.0
+    made = head(torch.zeros(1, 3))[0, 0].detach()
+    assert torch.allclose(made[1], wanted, atol=1e-5)
+    assert torch.all(made[[0, 2, 3, 4, 5]] == 0)
+
+
 def test_the_view_of_profiles_is_told_the_condition():
     view = ProfileView(5, 2, 4)
     profile = torch.randn(3, 5)

@@ -166,7 +166,9 @@ class Coder(nn.Module):
             [c.encoded + c.filler + condition, c.code_width, c.dense_width, math.prod(self.start)], finish=True
         )
         self.up = VolumeStack(c.width, start, up, finish=False)
-        self.direct = ProfileHead(c.encoded + c.filler + condition, size, c.profile) if c.profile else None
+        self.direct: ProfileHead | None = None
+        if c.profile:
+            self.direct = ProfileHead(c.encoded + c.filler + condition, size, c.profile, c.profile_order)
 
     def encode(self, views: Sequence[Tensor], condition: Tensor) -> tuple[Tensor, Tensor]:
         """Views (cells in MeV and perhaps profiles) to mean and log variance of the latents, [B, encoded] each."""

@@ -107,6 +107,9 @@ class GridConfig(SystemConfig):
         description="width of dense networks by which critics (and the encoder of a BIB-AE) also see layers, rings and "
         "the start of the shower; 0: none",
     )
+    profile_order: int = Field(
+        default=1, ge=1, le=2, description="of the moments of a layer in both; 2: also how it is stretched"
+    )
     anneal: float = Field(
         default=0.0, ge=0, le=1, description="last share of the adversarial steps, in which learning rates fall to zero"
     )
@@ -433,7 +436,9 @@ class GridSystem(System[GridConfigT]):
         self.head = CellHead(size, config.cells)
         hadronic = stack.name.lower() == "hcal"
         start_mev = MEV_PER_GEV * START_GEV["hcal" if hadronic else "ecal"]
-        self.profiles = Profiles(size, start_mev, 2 if hadronic else 1) if config.critic_profile else None
+        self.profiles: Profiles | None = None
+        if config.critic_profile:
+            self.profiles = Profiles(size, start_mev, 2 if hadronic else 1, config.profile_order)
         c = config.calibration
         self.calibration = Calibration(c, domain, size, config.threshold_mev) if c.wanted else None
 
@@ -448,7 +453,8 @@ class GridSystem(System[GridConfigT]):
 
     def profile_head(self, inputs: int) -> ProfileHead | None:
         """Return what gives numbers of layers and rings from so many latent variables, if it is wanted."""
-        return ProfileHead(inputs, self.size, self.config.profile) if self.config.profile else None
+        c = self.config
+        return ProfileHead(inputs, self.size, c.profile, c.profile_order) if c.profile else None
 
     @property
     def profile_features(self) -> int:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from ddcalogen.engine import Generator, IncidentParticles
 from ddcalogen.errors import ConfigurationError, InputError
+from ddcalogen.simulate import Simulator
+from ddcalogen.sources import GunConfig, ParticleGun
 from ddcalogen.training.data import ShowerFile, Showers, describe_dataset, load_split
 from ddcalogen.training.stacks import find_stack
 from toys import card_for, constant_spots
@@ -248,3 +250,32 @@ def test_every_layer_goes_to_its_plane(
         np.testing.assert_allclose(placed[:, other], truth * direction[other] / direction[axis], atol=0.02)
     layer = ild.surfaces.cell_centres(result.cell_id)[:, axis]
     np.testing.assert_allclose(layer - position[axis], truth, atol=0.01)
+
+
+def test_pions_go_to_the_model_of_the_face_they_reach(toy_model: Any, ild: Any) -> None:
+    """Of models of both, of the HCAL alone and of photons in the ECAL."""
+    generators = {}
+    for name in ("ECAL+HCAL", "HCAL", "ECAL"):
+        card = card_for(constant_spots()).model_dump()
+        calorimeter = {**card["calorimeter"], **find_stack(name).calorimeter().model_dump()}
+        domain = {"pdg": [22 if name == "ECAL" else 211], "energy_gev": [10.0, 100.0], "theta_deg": [0.0, 1.0]}
+        path = toy_model(row=(0.0, 0.0, 2.0, 0.5), card={"calorimeter": calorimeter, "domain": domain})
+        generators[name] = Generator(path, ild, seed=1)
+    faces = {
+        "ECAL+HCAL": (((300.0, 1804.8, 400.0), (0.0, 1.0, 0.0)), ((800.0, 700.0, 2411.8), (0.0, 0.0, 1.0))),
+        "HCAL": (((300.0, 2058.0, 400.0), (0.0, 1.0, 0.0)), ((800.0, 700.0, 2650.0), (0.0, 0.0, 1.0))),
+    }
+    for place, entries in faces.items():
+        for position, direction in entries:
+            pion = shoot(1, position, direction)
+            found = [name for name in ("ECAL+HCAL", "HCAL", "ECAL") if generators[name].simulate(pion).guard[0] == 0]
+            assert found[0] == place
+            if place == "HCAL":
+                assert found == ["HCAL"]
+    # from the front both at once, that of the ECAL first
+    simulator = Simulator([generators["ECAL"], generators["ECAL+HCAL"], generators["HCAL"]])
+    for number, (place, theta) in enumerate((("1800,100,300", "90"), ("800,700,2400", "0"))):
+        gun = {"particle": "pi+", "energy_gev": "50", "theta_deg": theta, "phi_deg": "0", "position_mm": place}
+        (event,) = simulator.simulate(ParticleGun(GunConfig.parse(**gun), seed=1).events(1))
+        (name,) = (n for n, hits in event.calorimeter_hits.items() if len(hits.energy_gev))
+        assert name.startswith(("ECalBarrel", "ECalEndcap")[number])

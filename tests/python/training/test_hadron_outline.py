@@ -23,6 +23,7 @@ from ddcalogen.training.sampler import example_inputs  # noqa: E402
 from ddcalogen.training.stacks import find_stack  # noqa: E402
 from ddcalogen.training.systems._hadron_outline import (  # noqa: E402
     SHARE_FLOOR,
+    START_FEATURES,
     Outline,
     calibrated,
     start_layers,
@@ -87,9 +88,9 @@ def test_start_is_that_of_the_validation() -> None:
 def test_start_is_drawn_as_the_hazard_says() -> None:
     system = system_in("HCAL")
     outline = outline_of(system)
-    set_to_zero(outline.hazard)
     hazard = 0.1
-    outline.hazard.biases[-1].data.fill_(math.log(hazard / (1 - hazard)))
+    outline.hazard.zero_()
+    outline.hazard[0, 0] = math.log(hazard / (1 - hazard))
     p = incident_of(system, 2000)
     u = ((torch.arange(2000) + 0.5) / 2000)[:, None]
     with torch.no_grad():
@@ -105,6 +106,41 @@ def test_start_is_drawn_as_the_hazard_says() -> None:
     np.testing.assert_allclose(nll, wanted, rtol=1e-4)
 
 
+def test_hazard_is_fitted_by_kind_of_layer() -> None:
+    """Whatever the depth: thin and thick tungsten, first layers and tiles come back from 20,000 starts."""
+    outline = outline_of(system_in("ECAL+HCAL"))
+    p = incident_of(system_in("ECAL+HCAL"), 20_000)
+    truth = np.array([0.08, *[0.03] * 19, *[0.05] * 10, 0.15, *[0.11] * 46])
+    u = np.random.default_rng(0).random((20_000, 1))
+    start = (np.cumprod(1.0 - truth)[None] > u).sum(1)
+    start = np.where(start > 76, 78, start)
+    outline.fit_hazard(p, torch.from_numpy(start[:, None].astype(np.float32)))
+    found = torch.sigmoid(outline._hazard(p))[:, 0].mean(0).numpy()[:77]
+    np.testing.assert_allclose(found, truth, rtol=0.08)
+    drawn = outline.draw_start(p, torch.from_numpy(u.astype(np.float32)))[:, 0].numpy()
+    for low, high in ((0, 1), (1, 20), (20, 30), (30, 31), (31, 40), (40, 77)):
+        inside = [((s >= low) & (s < high)).mean() for s in (drawn, start)]
+        assert inside[0] == pytest.approx(inside[1], abs=0.01)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_showers_start_where_they_were_drawn_to(name: str) -> None:
+    system = system_in(name)
+    net, outline = system.networks, outline_of(system)
+    outline.factor.copy_(torch.linspace(0.5, 2.0, net.layers))
+    net.layer.centre.fill_(3.0)  # layers far above and below the limit
+    net.layer.scale.fill_(2.0)
+    p = incident_of(system, 400)
+    rng = torch.Generator().manual_seed(0)
+    u, z = torch.rand(400, 1, 90, generator=rng), torch.randn(400, 1, 90, generator=rng)
+    start = (torch.arange(400) % (net.layers + 1)).to(torch.float32)[:, None]
+    start[start == net.layers - 1] = net.layers  # one layer alone is no start
+    with torch.no_grad():
+        mev = system.sampler()._outlined_energies(p, 17.0 * p.energy, start, u, z) / outline.factor
+    found = start_layers(mev.double().numpy(), start_mev(system.stack))
+    np.testing.assert_array_equal(found, start[:, 0].numpy())
+
+
 def test_features_of_the_start() -> None:
     outline = outline_of(system_in("ECAL+HCAL"))
     start = torch.tensor([[0.0], [25.0], [50.0], [78.0]])
@@ -114,6 +150,9 @@ def test_features_of_the_start() -> None:
     assert features[:, 3].tolist() == [1, 0, 0, 0]  # at the first layer
     assert features[:, 4].tolist() == [1, 1, 0, 0]  # in the ECAL
     assert features[:, 5].tolist() == [0, 1, 0, 0]  # behind its thick absorbers
+    torch.testing.assert_close(
+        features[:, 6], torch.tensor([0.0, math.exp(-5.0 / 3.0), 0.0, 0.0]), atol=1e-4, rtol=1e-4
+    )
     steps = outline.step_features(start)
     assert steps[2, 0].tolist() == [1.0] * 50 + [0.0] * 28
     assert steps[2, 1:4].argmax(1).tolist() == [49, 50, 51]
@@ -140,6 +179,10 @@ def test_blocks_add_up(name: str) -> None:
         outline.shares[0].centre.fill_(math.log(0.5 * SHARE_FLOOR))
         outline.shares[0].scale.fill_(1e-3)
         assert float(outline.draw_blocks(known, total, u, z)[-1].max()) == 0.0
+    # a block in front of the start is not shown to its layers
+    seen = outline.seen(blocks, torch.full((200, 1), float(outline.edges[1])))
+    assert float(seen[0].max()) == 0.0
+    torch.testing.assert_close(seen[1:], blocks[1:])
     layers = energies(40, system.stack.layers)
     sums = torch.cat(outline.sums(layers), 1)
     for k, (a, b) in enumerate(itertools.pairwise(outline.edges)):
@@ -155,7 +198,7 @@ def test_shares_are_learned_as_they_are_drawn() -> None:
     mixture = outline.shares[0]
     set_to_zero(mixture.network)
     mixture.scale.fill_(1.0)
-    known = torch.zeros(100, 12, 1)
+    known = torch.zeros(100, 6 + START_FEATURES, 1)
     found = {}
     for share in (0.05, 0.1, 0.2):
         mixture.centre.fill_(math.log(share / (1 - share)))
@@ -191,13 +234,20 @@ def test_the_sampler_shows_networks_what_they_saw_in_training(name: str) -> None
     u, z = (inputs[n][:, None, :noise] for n in ("u_shower", "z_shower"))
     with torch.no_grad():
         sampler._outlined_energies(p, total, start, u, z)
-        layer_mev = MEV_UNIT * torch.exp(torch.clamp(torch.cat(drawn, 2)[:, 0], 0.0, 8.5)) - MEV_UNIT
+        log = torch.clamp(torch.cat(drawn, 2)[:, 0], 0.0, 8.5)
+        least, most, quiet = outline.bounds(start, MEV_UNIT)
+        for layer in range(net.layers):
+            limit = torch.log1p(outline.limit_mev[layer - 1] * outline.factor[layer - 1] / MEV_UNIT)
+            lit = (log[:, layer - 1] > limit) & (torch.tensor(layer) > 0)
+            bound = torch.where(lit, quiet[:, layer], most[:, layer])
+            log[:, layer] = torch.maximum(torch.minimum(log[:, layer], bound), least[:, layer])
+        layer_mev = MEV_UNIT * torch.exp(log) - MEV_UNIT
         made = torch.cat(
             [
                 net.layer_features(p, total),
                 net.known_history(p, layer_mev, total),
                 outline.step_features(start),
-                outline.block_features(blocks, layer_mev, MEV_UNIT),
+                outline.block_features(blocks, layer_mev, start, MEV_UNIT),
             ],
             1,
         )
@@ -276,3 +326,52 @@ def test_blocks_out_of_order_are_refused(blocks: tuple[int, ...]) -> None:
 
 def test_other_showers_have_no_outline() -> None:
     assert system_in("ECAL+HCAL", blocks=()).networks.outline is None
+
+
+def particles_through(energy_mev: dict[str, np.ndarray], seed: int) -> Showers:
+    """One shower for each particle, of one point in a layer of the ECAL and one of the HCAL."""
+    rng = np.random.default_rng(seed)
+    number = len(energy_mev["ecal"])
+    layer = np.stack([rng.integers(0, 30, number), rng.integers(30, 78, number)], 1)
+    mev = np.stack([energy_mev["ecal"], energy_mev["hcal"]], 1)
+    zero = np.zeros(2 * number, np.float32)
+    return Showers(
+        np.full(number, 50.0, np.float32),
+        np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (number, 1)),
+        np.full(number, 211, np.int32),
+        2 * np.arange(number + 1, dtype=np.int64),
+        *(zero, zero.copy(), layer.ravel().astype(np.int16)),
+        (1e-3 * mev).ravel().astype(np.float32),
+        0.0,
+        0.0,
+    )
+
+
+def test_each_calorimeter_has_a_spectrum_of_its_own() -> None:
+    """Energies of pads and tiles come back from their places, thick absorbers or not; each is calibrated alone."""
+    system = system_in("ECAL+HCAL")
+    outline = outline_of(system)
+    outline.factor.copy_(torch.tensor([0.87] * 20 + [1.73] * 10 + [1.0] * 48))
+    rng = np.random.default_rng(0)
+    layer = torch.from_numpy(rng.integers(0, 78, 40_000))
+    peak = np.where(layer.numpy() < 30, 0.16, 0.54)
+    mev = torch.from_numpy((peak * rng.lognormal(0.0, 0.3, 40_000)).astype(np.float32))
+    points = {"mev": mev * outline.factor[layer], "layer": layer}
+    log_mev = system.log_visible(points)
+    torch.testing.assert_close(torch.exp(log_mev), mev)
+    system.standardise_spectrum(log_mev, layer)
+    place = system.spectrum_place(log_mev, layer)
+    for inside in (layer < 20, (layer >= 20) & (layer < 30), layer >= 30):  # as many below as above the peak
+        assert float((place[inside] > 0).float().mean()) == pytest.approx(0.5, abs=0.02)
+    sampler = system.sampler()
+    again = sampler._spectrum(place, part=system.networks.part[layer])
+    torch.testing.assert_close(again[place > -6.0], mev[place > -6.0], rtol=2e-3, atol=1e-4)
+
+    energies = {name: at * rng.lognormal(0.0, 0.3, 20_000) for name, at in (("ecal", 0.16), ("hcal", 0.54))}
+    truth = particles_through(energies, 1)
+    made = particles_through({**energies, "hcal": 1.1 * energies["hcal"]}, 1)
+    before = system.networks.log_mev.clone()
+    system.calibrate_spots(made, truth, 0)
+    shift = (system.networks.log_mev - before)[:, 400:500]  # a good part of all points to both sides of the peak
+    torch.testing.assert_close(shift[0], torch.zeros_like(shift[0]), rtol=0.0, atol=0.01)
+    torch.testing.assert_close(shift[1], torch.full_like(shift[1], -0.8 * math.log(1.1)), rtol=0.0, atol=0.015)

@@ -3,9 +3,9 @@
 """Outline of a hadron shower, drawn before its layers: where it starts, energies of blocks of layers.
 
 A hadron passes layers as a single particle until it interacts; where it does so decides how much leaks, how much each
-calorimeter sees and how a layer looks. So the start is drawn first, from a hazard in each layer
-(discrete survival model), then the energy of the shower given the start, then how it is shared among blocks of layers,
-the last block first: those at the back hold what is about to leak.
+calorimeter sees and how a layer looks. So the start is drawn first, from a hazard in each layer (discrete survival
+model: a logistic regression on the energy and the kind of the layer), then the energy of the shower given the start,
+then how it is shared among blocks of layers, the last block first: those at the back hold what is about to leak.
 
 Energies are weighted by layer so that their sum is the calibrated energy of several calorimeters.
 """
@@ -30,7 +30,7 @@ from ddcalogen.validation.metrics import calibration_factors
 from ddcalogen.validation.observables import START_GEV, THICK_FROM
 
 if TYPE_CHECKING:
-    from ddcalogen.training.systems._layered_networks import Columns, Incident, Mixture
+    from ddcalogen.training.systems._layered_networks import Incident, Mixture
 
 __all__ = [
     "BLOCK_FEATURES",
@@ -45,10 +45,16 @@ __all__ = [
 
 Doubles = NDArray[np.float64]
 
-HAZARD_FEATURES, START_FEATURES, STEP_FEATURES, BLOCK_FEATURES = 6, 6, 7, 5
+HAZARD_FEATURES, START_FEATURES, STEP_FEATURES, BLOCK_FEATURES = 9, 7, 7, 5
 """Features of: the hazard of a layer; a shower, of its start; a layer, of the start; a layer, of its block."""
 SHARE_FLOOR = 3e-4
 """Shares of blocks are learned above this; what is drawn below is none."""
+_LIT, _QUIET = 1.05, 0.98
+"""Least energy of the two layers at the start and most of layers before it, in units of `START_GEV`."""
+_HAZARD_PRIOR = 1.0
+"""Standard deviation expected of the hazard's weights."""
+_ANY = 10.0
+"""Beyond any ln(1 + E / unit) of a layer."""
 _SINGLE = 0.6
 """Particles in a layer up to which its energy is that of single particles, in units of `START_GEV`."""
 
@@ -96,6 +102,10 @@ class Outline(nn.Module):
     ----------
     blocks
         First layers of the blocks but the first one, which starts with layer 0.
+    depth, kind, second
+        See `Scales`.
+    shares
+        Of the blocks but the first.
 
     Raises
     ------
@@ -104,6 +114,8 @@ class Outline(nn.Module):
     """
 
     factor: Tensor
+    hazard: Tensor
+    limit_mev: Tensor
     single_mev: Tensor
     start_table: Tensor
     hazard_levels: Tensor
@@ -119,7 +131,7 @@ class Outline(nn.Module):
         blocks: Sequence[int],
         depth: Sequence[float],
         kind: Sequence[float],
-        hazard: Columns,
+        second: Sequence[float],
         shares: Sequence[Mixture],
     ) -> None:
         super().__init__()
@@ -131,9 +143,10 @@ class Outline(nn.Module):
                 found=", ".join(map(str, blocks)),
                 expected=f"increasing, from 1 to {layers - 1}",
             )
-        self.hazard = hazard
         self.share = nn.ModuleList(shares)
         self.register_buffer("factor", torch.ones(layers))
+        self.register_buffer("hazard", torch.zeros(1, HAZARD_FEATURES))
+        self.register_buffer("limit_mev", torch.from_numpy(start_mev(stack)).float(), persistent=False)
         self.register_buffer("single_mev", torch.from_numpy(_SINGLE * start_mev(stack)).float())
         deep, last = [*depth, depth[-1]], depth[-1]
         first_part = next(iter(stack.parts.values())).stop if len(stack.parts) > 1 else 0
@@ -145,17 +158,20 @@ class Outline(nn.Module):
                 [1.0] + [0.0] * layers,
                 [float(n < first_part) for n in range(layers)] + [0.0],
                 [float(k > 0.5 and n < first_part) for n, k in enumerate(kind)] + [0.0],
+                [math.exp(-(first_part - n) / 3.0) if n < first_part else 0.0 for n in range(layers + 1)],
             ]
         )
         number = torch.arange(layers).to(torch.float32)
-        firsts = [float(n in {p.start for p in stack.parts.values()}) for n in range(layers)]
-        levels = [torch.tensor(depth) / 12.0 - 1.0, torch.tensor(kind), number % 2, (number == 0).float()]
+        kinds, edge = torch.tensor(kind), torch.tensor([p.start for p in stack.parts.values() if p.start])
+        # what lies in front of a layer, not how deep it is: nuclei know no depth
+        levels = [torch.ones(layers), number == 0, number == 1]
+        levels += [torch.isin(number, edge), torch.tensor(second), kinds > 0.5, kinds < -0.5]
         size, behind = torch.zeros(layers), torch.zeros(layers)
         for a, b in itertools.pairwise(self.edges):
             size[a:b], behind[a:b] = b - a, torch.arange(b - a, 0, -1).to(torch.float32)
         for name, value in (
             ("start_table", table),
-            ("hazard_levels", torch.stack([*levels, torch.tensor(firsts)])),
+            ("hazard_levels", torch.stack([level.to(torch.float32) for level in levels])),
             ("depth", torch.tensor(deep)[:, None]),
             ("index", number),
             ("upto", torch.triu(torch.ones(layers, layers))),
@@ -176,12 +192,15 @@ class Outline(nn.Module):
 
     # ----------------------------------------------------------------------------------------------------- start
 
-    def _hazard(self, p: Incident) -> Tensor:
-        """Logit of the probability that a shower starts in a layer if it has not before, [B, 1, layers]."""
+    def _hazard_features(self, p: Incident) -> Tensor:
+        """Of each layer, [B, HAZARD_FEATURES, layers]."""
         levels = self.hazard_levels[None].expand(p.energy.shape[0], -1, -1)
         energy = p.log_energy[:, :, None] * torch.ones_like(levels[:, :1])
-        logit: Tensor = self.hazard(torch.cat([energy, levels], 1))
-        return torch.clamp(logit, -12.0, 12.0)
+        return torch.cat([levels, energy, energy * levels[:, 1:2]], 1)
+
+    def _hazard(self, p: Incident) -> Tensor:
+        """Logit of the probability that a shower starts in a layer if it has not before, [B, 1, layers]."""
+        return torch.clamp(torch.matmul(self.hazard, self._hazard_features(p)), -12.0, 12.0)
 
     def start_nll(self, p: Incident, start: Tensor) -> Tensor:
         """Negative log-likelihood of starts [B, 1] (float32), [B]."""
@@ -197,6 +216,18 @@ class Outline(nn.Module):
         survival = torch.exp(torch.matmul(spared, self.upto))[:, 0, :-1]
         start = torch.matmul((survival > u).to(torch.float32)[:, None], torch.ones(self.layers - 1, 1))[:, :, 0]
         return start + (start > self.layers - 1.5).to(torch.float32)
+
+    def bounds(self, start: Tensor, unit_mev: float) -> tuple[Tensor, Tensor, Tensor]:
+        """What the energies of layers must keep to so that a shower starts where it was drawn to, [B, layers] each.
+
+        As ln(1 + E / unit): the least, the most, and the most in a layer behind one above the limit.
+        """
+        past = self.index - start
+        limit = natural_log(1.0 + self.limit_mev * self.factor * (_QUIET / unit_mev))
+        least = natural_log(1.0 + self.limit_mev * self.factor * (_LIT / unit_mev))
+        lit = (torch.abs(past - 0.5) < 0.9).to(torch.float32)
+        quiet = limit + _ANY * (past > -0.5).to(torch.float32)
+        return lit * least, limit + _ANY * (torch.abs(past + 1.0) > 0.5).to(torch.float32), quiet
 
     def _row(self, start: Tensor) -> Tensor:
         """One at the start, [B, layers + 1, 1]."""
@@ -238,6 +269,24 @@ class Outline(nn.Module):
             left = left - block
         return loss
 
+    def fit_hazard(self, p: Incident, start: Tensor) -> None:
+        """Fit the hazard to starts [B, 1] (float32): logistic regression by Newton's method."""
+        features = self._hazard_features(p)[:, :, :-1].double()
+        seen = self.index[:-1] <= start
+        here = (self.index[:-1] == start)[seen].double()
+        x = features.permute(0, 2, 1)[seen]
+        # all but the constant are expected to be small
+        prior = torch.eye(HAZARD_FEATURES).double() / _HAZARD_PRIOR**2
+        prior[0, 0] = 1e-3
+        weights = torch.zeros(HAZARD_FEATURES).double()
+        weights[0] = -2.0
+        for _ in range(30):
+            chance = torch.sigmoid(x @ weights)
+            slope = x.T @ (here - chance) - prior @ weights
+            curvature = (x * (chance * (1.0 - chance))[:, None]).T @ x + prior
+            weights = weights + torch.clamp(torch.linalg.solve(curvature, slope), -1.0, 1.0)
+        self.hazard.copy_(weights[None])
+
     def standardise(self, layer_mev: Tensor) -> None:
         """Take centres and scales from examples."""
         left = layer_mev.sum(1, keepdim=True)
@@ -258,14 +307,23 @@ class Outline(nn.Module):
             blocks.append(block)
         return [left, *reversed(blocks)]
 
-    def block_features(self, blocks: Sequence[Tensor], layer_mev: Tensor, unit_mev: float) -> Tensor:
+    def block_features(self, blocks: Sequence[Tensor], layer_mev: Tensor, start: Tensor, unit_mev: float) -> Tensor:
         """What all layers of given showers see of their blocks, [B, BLOCK_FEATURES, layers]."""
-        columns = []
+        columns, seen = [], self.seen(blocks, start)
         for k, (a, b) in enumerate(itertools.pairwise(self.edges)):
             inside = layer_mev[:, a:b]
             before, after = torch.cumsum(inside, 1) - inside, self.following(blocks, k, unit_mev)
-            columns.append(self.block_state(blocks[k], before, after, self.behind[a:b], b - a, unit_mev))
+            columns.append(self.block_state(seen[k], before, after, self.behind[a:b], b - a, unit_mev))
         return torch.cat(columns, 2)
+
+    def seen(self, blocks: Sequence[Tensor], start: Tensor) -> list[Tensor]:
+        """Energies of blocks as their layers see them, [B, 1] each: none of a block in front of the start [B, 1].
+
+        There layers are single particles, whatever was drawn for the block.
+        """
+        return [
+            block * (start < end - 0.5).to(torch.float32) for block, end in zip(blocks, self.edges[1:], strict=True)
+        ]
 
     def following(self, blocks: Sequence[Tensor], block: int, unit_mev: float) -> Tensor:
         """Feature of the mean energy of a layer of the block behind one, [B, 1]."""

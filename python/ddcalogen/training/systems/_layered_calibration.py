@@ -61,17 +61,22 @@ class CellSample:
     layer_hits: Doubles
 
 
-def cells_of(showers: Showers, like: Showers, stack: Stack, seed: int) -> CellSample:
-    """Sum showers into readout cells, after merging them as others were."""
+def cells_of(showers: Showers, like: Showers, stack: Stack, seed: int, layers: slice | None = None) -> CellSample:
+    """Sum showers into readout cells, after merging them as others were; of several calorimeters, layers of one."""
+    merged, depth_mm = merge_as(showers, like), np.array(stack.layer_depth_mm)
+    first = 0
+    if layers is not None:
+        merged, depth_mm, first = merged.of_layers(layers), depth_mm[layers], layers.start
     cells = make_cells(
-        merge_as(showers, like),
-        np.array(stack.layer_depth_mm),
-        cell_mm=stack.cell_mm[0],
+        merged,
+        depth_mm,
+        cell_mm=stack.cell_mm[first],
         rotation_rad=like.grid_rotation_rad,
         rng=np.random.default_rng(seed),
     )
-    hit = cells.above(stack.threshold_gev[0])
-    slot, slots = hit.shower.astype(np.int64) * stack.layers + hit.layer, len(showers) * stack.layers
+    hit = cells.above(stack.threshold_gev[first])
+    number = len(depth_mm)
+    slot, slots = hit.shower.astype(np.int64) * number + hit.layer, len(showers) * number
     return CellSample(
         np.log(np.maximum(cells.energy_gev * 1e3, 1e-6)),
         cells.radius_mm,

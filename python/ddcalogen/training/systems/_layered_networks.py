@@ -23,7 +23,6 @@ from ddcalogen.training.sampler import Sampler, capacity_limit, spots_output
 from ddcalogen.training.stacks import Stack
 from ddcalogen.training.systems._hadron_outline import (
     BLOCK_FEATURES,
-    HAZARD_FEATURES,
     START_FEATURES,
     STEP_FEATURES,
     Outline,
@@ -321,7 +320,8 @@ class LayeredNetworks(nn.Module):
         start, step, block = (START_FEATURES, STEP_FEATURES, BLOCK_FEATURES) if blocks else (0, 0, 0)
         self.response = Mixture(4 + start, (24, 24), 3, 0.05)
         self.layer = Mixture(17 + step + block, layer_hidden, 4, 0.004)
-        levels = nn.Parameter(0.1 * torch.randn(layer_hidden[0], stack.layers)) if refined else None
+        of_layers = refined or bool(blocks)
+        levels = nn.Parameter(0.1 * torch.randn(layer_hidden[0], stack.layers)) if of_layers else None
         self.register_parameter("layer_levels", levels)
         if refined:
             self.register_buffer("radius_correction", torch.zeros(2, RADIUS_CORRECTION_NODES + 1))
@@ -349,16 +349,17 @@ class LayeredNetworks(nn.Module):
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("latent_centre", torch.zeros(LATENTS))
         self.register_buffer("latent_scale", torch.ones(LATENTS))
-        self.register_buffer("log_mev", torch.linspace(-6.0, 5.0, SPECTRUM_NODES + 1))
         self.register_buffer("response_range", torch.tensor([-8.0, 5.0]))
-        parts = len(stack.parts)
+        parts, spectrum = len(stack.parts), torch.linspace(-6.0, 5.0, SPECTRUM_NODES + 1)
+        # of several calorimeters, one row for each
+        self.register_buffer("log_mev", spectrum if parts == 1 else spectrum.repeat(parts, 1))
         self.register_buffer("count_correction", torch.zeros(3) if parts == 1 else torch.zeros(parts, 3))
         parts_of = [torch.full((at.stop - at.start,), n) for n, at in enumerate(stack.parts.values())]
         self.register_buffer("part", torch.cat(parts_of), persistent=False)
         self.outline: Outline | None = None
         if blocks:
             self.outline = Outline(
-                *(stack, blocks, self.scales.depth, self.scales.kind, Columns([HAZARD_FEATURES, 16, 1])),
+                *(stack, blocks, self.scales.depth, self.scales.kind, self.scales.second),
                 [Mixture(6 + start + k, (32, 24), 3, 0.03) for k in range(len(blocks))],
             )
 
@@ -648,7 +649,13 @@ class ShowerSampler(Sampler):
         share = (1.0 / total)[:, :, None]
         done = torch.zeros_like(total)
         moment, last = torch.zeros_like(share), [torch.zeros_like(share)] * 3
+        bounds = outline.bounds(start, MEV_UNIT)
+        least, most, quiet = (torch.split(v[:, None], 1, 2) for v in bounds)
+        least_mev = MEV_UNIT * torch.exp(bounds[0]) - MEV_UNIT
+        limits = torch.split(natural_log(1.0 + outline.limit_mev * outline.factor * (1.0 / MEV_UNIT)), 1)
+        lit = share < 0.0
         energies = []
+        seen = outline.seen(blocks, start)
         for k, (first, end) in enumerate(itertools.pairwise(outline.edges)):
             following = outline.following(blocks, k, MEV_UNIT)
             inside, mine = torch.zeros_like(total), []
@@ -658,17 +665,23 @@ class ShowerSampler(Sampler):
                     moment = moment + before * (0.1 * (p.path[:, n : n + 1] - p.path[:, n - 1 : n]))[:, :, None]
                 rest = torch.relu(1.0 - before * share)
                 behind = outline.behind[n : n + 1]
-                state = outline.block_state(blocks[k], inside, following, behind, end - first, MEV_UNIT)
+                state = outline.block_state(seen[k], inside, following, behind, end - first, MEV_UNIT)
                 features = torch.cat([fixed[n], *net.history(before, rest, moment, last), steps[n], state], 1)
-                drawn = torch.clamp(net.layer.draw(features, u[:, :, n : n + 1], z[:, :, n : n + 1]), 0.0, 8.5)
+                levels = None if net.layer_levels is None else net.layer_levels[:, n : n + 1]
+                drawn = net.layer.draw(features, u[:, :, n : n + 1], z[:, :, n : n + 1], levels)
+                drawn = torch.clamp(drawn, 0.0, 8.5)
+                drawn = torch.maximum(torch.minimum(drawn, torch.where(lit, quiet[n], most[n])), least[n])
+                lit = drawn > limits[n]
                 energy = MEV_UNIT * torch.exp(drawn) - MEV_UNIT
                 inside, last = inside + energy[:, :, 0], [drawn * (1.0 / 3.5), *last[:2]]
                 mine.append(energy)
             energy = torch.cat(mine, 2)[:, 0]
             weight = outline.weight(energy, outline.single_mev[first:end] * outline.factor[first:end])
+            weight = weight * (net.index[first:end] > start - 0.5).to(torch.float32)  # before: single particles
             one = torch.ones(end - first, 1)
             slack = torch.clamp(torch.matmul(weight[:, None], one)[:, :, 0], min=1e-6)
             energy = energy + weight * torch.clamp((blocks[k] - inside) / slack, -0.8, 3.0)
+            energy = torch.maximum(energy, least_mev[:, first:end])
             done = done + torch.matmul(energy[:, None], one)[:, :, 0]
             energies.append(energy)
         energy = torch.cat(energies, 1)
@@ -732,12 +745,17 @@ class ShowerSampler(Sampler):
             features = torch.cat([features, latent.draw(features, *noise())], 1)
         return total, energy, count, features[:, drawn:, 0], mean
 
-    def _spectrum(self, x: Tensor, log_radius: Tensor | None = None) -> Tensor:
-        """Energy of spots in MeV from the logit of their share of all spots; with radii, as corrected there."""
+    def _spectrum(self, x: Tensor, log_radius: Tensor | None = None, part: Tensor | None = None) -> Tensor:
+        """Energy of spots in MeV from the logit of their share of all spots.
+
+        With radii, as corrected there; of several calorimeters (int64 `part`), by the spectrum of each.
+        """
         low, high = SPECTRUM_RANGE
         x = torch.clamp((x - low) * (SPECTRUM_NODES / (high - low)), 0.0, SPECTRUM_NODES - 0.001)
         cell = torch.floor(x)
-        at, nodes = cell.to(torch.int64), self.networks.log_mev
+        at, nodes = cell.to(torch.int64), self.networks.log_mev.reshape(-1)
+        if part is not None:
+            at = at + part * (SPECTRUM_NODES + 1)
         if log_radius is not None:
             nodes = (nodes + self.networks.spectrum_correction).reshape(-1)
             for edge in SPECTRUM_ZONES_MM:

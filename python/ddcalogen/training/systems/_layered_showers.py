@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -93,19 +93,32 @@ class ShowerSystem(System[C], Generic[C]):
         net.latent_scale.copy_(every["latents"].std(0))
         if net.outline is not None:
             net.outline.standardise(every["layer_mev"])
+            net.outline.fit_hazard(net.incident(every["energy"], every["direction"], every["pdg"]), every["start"])
         self.seen.copy_(torch.tensor([float((every["pdg"] == p).any()) for p in self.trained_on.pdg]))
 
-    def standardise_spectrum(self, log_mev: Tensor) -> None:
-        """Set the table of spot energies from ln(E / MeV) of spots."""
-        self.networks.log_mev.copy_(torch.from_numpy(_spectrum_table(log_mev.double().numpy().ravel())))
+    def standardise_spectrum(self, log_mev: Tensor, layer: Tensor | None = None) -> None:
+        """Set the tables of spot energies from ln(E / MeV) of spots; of several calorimeters with their layers."""
+        for table, mine in self._tables(log_mev, layer):
+            if bool(mine.any()):
+                table.copy_(torch.from_numpy(_spectrum_table(log_mev[mine].double().numpy().ravel())))
 
-    def spectrum_place(self, log_mev: Tensor) -> Tensor:
-        """Logit of the share of spots below an energy, by interpolation in the table."""
-        nodes = self.networks.log_mev
-        cell = (torch.searchsorted(nodes, log_mev.contiguous()) - 1).clamp(0, SPECTRUM_NODES - 1)
-        part = ((log_mev - nodes[cell]) / (nodes[cell + 1] - nodes[cell])).clamp(0.0, 1.0)
+    def spectrum_place(self, log_mev: Tensor, layer: Tensor | None = None) -> Tensor:
+        """Logit of the share of the calorimeter's spots below an energy, by interpolation in the table."""
         low, high = SPECTRUM_RANGE
-        return low + (cell + part) * ((high - low) / SPECTRUM_NODES)
+        place = torch.empty_like(log_mev)
+        for nodes, mine in self._tables(log_mev, layer):
+            log = log_mev[mine].contiguous()
+            cell = (torch.searchsorted(nodes, log) - 1).clamp(0, SPECTRUM_NODES - 1)
+            part = ((log - nodes[cell]) / (nodes[cell + 1] - nodes[cell])).clamp(0.0, 1.0)
+            place[mine] = low + (cell + part) * ((high - low) / SPECTRUM_NODES)
+        return place
+
+    def _tables(self, log_mev: Tensor, layer: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Table of each calorimeter [SPECTRUM_NODES + 1], and which spots it is for."""
+        net = self.networks
+        part = torch.zeros_like(log_mev, dtype=torch.int64) if layer is None else net.part[layer]
+        for number, table in enumerate(net.log_mev.view(-1, SPECTRUM_NODES + 1)):
+            yield table, part == number
 
     def optimiser(self, parameters: list[dict[str, object]], steps: int) -> Optimiser:
         """Return Adam with one cycle of the learning rate."""
@@ -139,7 +152,7 @@ class ShowerSystem(System[C], Generic[C]):
             if outline is not None:
                 start = batch["start"]
                 of_shower, of_layer = [outline.start_features(start)], [outline.step_features(start)]
-                of_block = [outline.block_features(outline.sums(layer_mev), layer_mev, MEV_UNIT)]
+                of_block = [outline.block_features(outline.sums(layer_mev), layer_mev, start, MEV_UNIT)]
             history = net.known_history(p, layer_mev, total, self.config.drift)
             fixed = torch.cat([net.layer_features(p, total), history, *of_layer, *of_block], 1)
             # layers without energy: spread below zero, where what is drawn counts as none
@@ -172,7 +185,7 @@ class ShowerSystem(System[C], Generic[C]):
             known = torch.cat([net.energy_features(p, total), *of_shower], 1)
             figures["start"] = outline.start_nll(p, batch["start"]).mean()
             figures["blocks"] = outline.shares_nll(known, layer_mev).mean()
-            loss = loss + figures["start"] + figures["blocks"]
+            loss = loss + figures["blocks"]
         step.minimise("shower", loss)
         return figures
 

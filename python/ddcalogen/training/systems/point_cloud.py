@@ -20,7 +20,8 @@ Where it differs from the source:
   layers (as in AllShowers, 2601.11716);
 - the sampler is DPM-Solver++(2M) (2211.01095) from a noise level of 20 on, in equal ratios: Heun's method with 25
   evaluations from 80 on makes points of a normal distribution 12 % too wide, this one with 20 evaluations 1 %;
-- energies are learned as their place in the spectrum of all points, distances from the axis logarithmically;
+- energies are learned as their place in the spectrum of all points of their calorimeter, distances from the axis
+  logarithmically;
 - showers are mirrored at random (`data.mirror`);
 - of hadrons (`blocks`) the start, the calibrated energy and its shares in blocks of layers are drawn before the layers
   (`_hadron_outline`), and points of single particles keep their energies when sums are corrected;
@@ -60,6 +61,7 @@ from ddcalogen.training.systems._hadron_outline import STEP_FEATURES, calibrated
 from ddcalogen.training.systems._layered_calibration import cells_of, spectrum_shift
 from ddcalogen.training.systems._layered_networks import (
     CONTEXT_FEATURES,
+    SPECTRUM_NODES,
     Incident,
     LayeredNetworks,
     ShowerSampler,
@@ -94,10 +96,9 @@ class PointCloudConfig(ShowerConfig):
 
 
 _DAMPING = 0.8
-_TILE = THRESHOLD_GEV["hcal"] / THRESHOLD_GEV["ecal"]
-_TILE_RANGE_MEV, _TILE_FADE_MEV = (0.015 * _TILE, 4.0 * _TILE), (1.0 * _TILE, 3.0 * _TILE)
-"""Energies of tiles whose spectrum is compared, and where the correction ends."""
 """Part of a shift of energies that is applied in one round of the calibration."""
+_SINGLE_RANGE, _SINGLE_FADE = (0.15, 40.0), (10.0, 30.0)
+"""Energies of cells whose spectrum is compared, and where the correction ends, in thresholds."""
 EXTRA = 5
 """Features of a layer besides those of `LayeredNetworks.context_features`."""
 
@@ -193,7 +194,7 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
         rng = np.random.default_rng(0)
         showers = draw_showers(pool, rng, len(pool), step.mirror)
         points = draw_points(pool, showers, rng, 64)
-        self.standardise_spectrum(torch.log(points["mev"]))
+        self.standardise_spectrum(self.log_visible(points), points["layer"])
         values = self.coordinates(points)
         self.mean.copy_(values.mean(0))
         self.mean[:2] = 0.0
@@ -202,7 +203,12 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
     def coordinates(self, points: Batch) -> Tensor:
         """Points as network coordinates [P, 3]: compressed position across the axis, place in the spectrum."""
         across = compress(points["across_mm"], self.radius_mm[points["layer"]])
-        return torch.cat([across, self.spectrum_place(torch.log(points["mev"]))[:, None]], 1)
+        return torch.cat([across, self.spectrum_place(self.log_visible(points), points["layer"])[:, None]], 1)
+
+    def log_visible(self, points: Batch) -> Tensor:
+        """ln(E / MeV) of points before energies of layers were calibrated, [P]."""
+        log_mev, outline = torch.log(points["mev"]), self.networks.outline
+        return log_mev if outline is None else log_mev - torch.log(outline.factor)[points["layer"]]
 
     def training_step(self, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         """One step of a stage."""
@@ -243,16 +249,20 @@ class PointCloud(ShowerSystem[PointCloudConfig]):
         return clean, features, points["shower"] * self.stack.layers + points["layer"]
 
     def calibrate_spots(self, made: Showers, truth: Showers, rounds: int) -> dict[str, float]:
-        """Correct energies of hadrons' points so that the spectrum of single particles in tiles is right."""
+        """Correct energies of hadrons' points so that the spectrum of single particles is right in each calorimeter."""
         del rounds
-        if self.networks.outline is None or tuple(self.stack.parts) != ("hcal",):
-            return {}  # pads and tiles would need spectra of their own
-        cells = cells_of(made, truth, self.stack, 0), cells_of(truth, truth, self.stack, 1)
-        log_mev = self.networks.log_mev.double().numpy()
-        shift = spectrum_shift(*cells, log_mev[None], (), range_mev=_TILE_RANGE_MEV, fades_mev=(_TILE_FADE_MEV,))[0]
-        shifted = np.maximum.accumulate(log_mev + _DAMPING * shift) + 1e-7 * np.arange(len(log_mev))
-        self.networks.log_mev.copy_(torch.from_numpy(shifted))
-        return {"spectrum": float(abs(shift).max())}
+        if self.networks.outline is None:
+            return {}
+        figures, tables = {}, self.networks.log_mev.view(-1, SPECTRUM_NODES + 1)
+        for (name, layers), table in zip(self.stack.parts.items(), tables, strict=True):
+            mine, theirs = (cells_of(s, truth, self.stack, k, layers) for k, s in enumerate((made, truth)))
+            unit, log_mev = 1e3 * THRESHOLD_GEV[name], table.double().numpy()
+            low, high, fade, end = (unit * limit for limit in (*_SINGLE_RANGE, *_SINGLE_FADE))
+            shift = spectrum_shift(mine, theirs, log_mev[None], (), range_mev=(low, high), fades_mev=((fade, end),))[0]
+            shifted = np.maximum.accumulate(log_mev + _DAMPING * shift) + 1e-7 * np.arange(len(log_mev))
+            table.copy_(torch.from_numpy(shifted))
+            figures[f"{name}_spectrum"] = float(abs(shift).max())
+        return figures
 
     def sampler(self) -> PointCloudSampler:
         """Shower and unrolled steps."""
@@ -357,17 +367,18 @@ class PointCloudSampler(ShowerSampler):
         made = self.points(packed.noise(z_point), known) * (self.scale / SIGMA_DATA) + self.mean
         along, across = expand(made[:, 0], made[:, 1], of_slot(self.radius_mm[None]))
         along = along * of_slot(p.secant)
-        mev = self._spectrum(made[:, 2])
+        mev = self._spectrum(made[:, 2], part=of_slot(net.part[None]) if net.log_mev.dim() > 1 else None)
         if net.outline is None:
             mev = self._to_sums(packed, mev, along, across, layer_mev, latents, total)
         else:
+            mev = mev * of_slot(net.outline.factor[None])
             mev = self._to_outline(packed, mev, along, across, layer_mev, latents, total)
         along, across = self._lean(packed, mev, along, across, latents)
         along = along + of_slot(self.depth_mm * (p.sin * p.secant))
         along_x, along_y = of_slot(p.along_x), of_slot(p.along_y)
         x, y = along * along_x - across * along_y, along * along_y + across * along_x
         if net.outline is not None:
-            mev = mev * of_slot(1.0 / net.outline.factor)
+            mev = mev * of_slot(1.0 / net.outline.factor[None])
         return torch.stack([x, y, of_slot(net.index[None]), mev * 1e-3], 0).transpose(0, 1), packed.counts
 
 

@@ -133,5 +133,4 @@ def test_models_of_the_hcal_alone_do_not_fit_showers_that_come_through_an_ecal(t
                 for column in ("ix", "iy", "layer", "energy_mev"):
                     points[column] = np.array([1])
     assert find_model("ild_hcal_pion_pointcloud") in fitting_models([tmp_path / "hcal.h5"])
-    with pytest.raises(InputError, match="no shipped model fits"):
-        fitting_models([tmp_path / "both.h5"])
+    assert fitting_models([tmp_path / "both.h5"]) == [find_model("ild_ecal_hcal_pion_pointcloud")]

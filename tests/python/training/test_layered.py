@@ -18,13 +18,25 @@ from ddcalogen.training.sampler import example_inputs, generate, incident
 from ddcalogen.training.stacks import find_stack
 from ddcalogen.training.systems._layered_calibration import (
     CellSample,
+    core_shift,
     layer_shifts,
     radius_shift,
+    response_shifts,
+    ring_shifts,
     slope_shifts,
     spectrum_shift,
+    spectrum_shifts,
+    turn_shifts,
 )
 from ddcalogen.training.systems._layered_networks import LayeredNetworks, Mixture, level_of_place, place_of_level
-from ddcalogen.training.systems._layered_spots import SpotSummaries, across_axis, merge_deposits, stretch
+from ddcalogen.training.systems._layered_spots import (
+    LATENTS,
+    RING_EDGES_MM,
+    SpotSummaries,
+    across_axis,
+    merge_deposits,
+    stretch,
+)
 from ddcalogen.training.systems.layered import Layered, LayeredConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -195,9 +207,37 @@ class TestSampler:
         assert tables.shape[1] == networks.tables_of.rows
         assert (torch.diff(tables[:, :at], dim=1) > 0).all()
         assert (torch.diff(tables[:, at : at + size].reshape(2, 8, 17, 30), dim=2) > 0).all()
-        turns = tables[:, at + size :].reshape(2, 4, 9, 30)
-        assert (torch.diff(turns, dim=2) > 0).all()
-        np.testing.assert_allclose(turns[:, :, -1], 1.0)
+        turns = tables[:, at + size :].reshape(2, 8, 13, 30)
+        np.testing.assert_allclose(turns[:, :, -1], turns[:, :, 0] + 1.0, rtol=1e-5)
+
+    @pytest.mark.parametrize("means", [(0.2, 0.0, 0.0, 0.0), (0.1, 0.1, -0.08, 0.05), (0.0, 0.0, 0.0, 0.15)])
+    def test_azimuths_have_the_means_that_their_tables_were_made_of(self, means: tuple[float, ...]) -> None:
+        networks = LayeredNetworks(ECAL, layer_hidden=(8,), table_hidden=(8,))
+        table = networks._turns([torch.full((1, 8, 1), m) for m in means]).reshape(8, 13)[3].double().numpy()
+        angle = 2.0 * math.pi * np.interp(np.arange(12_000) / 1000.0, np.arange(13), table)
+        found = [f(k * angle).mean() for k in (1, 2) for f in (np.cos, np.sin)]
+        np.testing.assert_allclose(found, means, atol=0.018)
+
+    @pytest.mark.parametrize("pdg", [22, 11, -11])
+    @pytest.mark.parametrize("turn", [0.0, 0.2, 0.6])
+    def test_what_the_field_does_to_azimuths_stands_still_while_the_inclination_turns(
+        self, pdg: int, turn: float
+    ) -> None:
+        """The amplitudes of the inclination are switched off; the second harmonic lies along the field, for leptons the
+        first along the Lorentz force, opposite for opposite charges."""
+        networks = LayeredNetworks(ECAL, layer_hidden=(8,), table_hidden=(8,))
+        angle = 2.0 * math.pi * turn
+        direction = torch.tensor([[0.5 * math.cos(angle), 0.5 * math.sin(angle), math.sqrt(0.75)]])
+        p = networks.incident(torch.tensor([[10.0]]), direction, torch.tensor([[pdg]]))
+        one = torch.ones(1, 30)
+        features = networks.context_features(p, one, one, one[:, :1], torch.zeros(1, LATENTS))
+        raw = torch.zeros(1, 8, 4, 30)
+        raw[:, :, 1], raw[:, :, 3] = 0.3, -0.2
+        a, b, c, d = (float(m[0, 4, 7]) for m in networks.harmonics(raw.reshape(1, 32, 30), features))
+        first, second = (a + 1j * b) * np.exp(1j * angle), (c + 1j * d) * np.exp(2j * angle)
+        assert second == pytest.approx(0.5 * math.tanh(-0.2), abs=1e-5)
+        charge = {22: 0, 11: -1, -11: 1}[pdg]
+        assert first == pytest.approx(-1j * charge * 0.5 * math.tanh(0.3), abs=1e-5)  # B along -x, motion along z
 
     def test_spots_carry_exactly_the_energy_of_their_layer(self, system: Layered) -> None:
         sampler = system.sampler().eval()
@@ -332,18 +372,32 @@ class TestCalibration:
 
     @staticmethod
     def sample(
-        log_mev: np.ndarray, radius: np.ndarray, layer_mev: np.ndarray | None = None, hits: np.ndarray | None = None
+        log_mev: np.ndarray,
+        radius: np.ndarray,
+        layer_mev: np.ndarray | None = None,
+        hits: np.ndarray | None = None,
+        ring_mev: np.ndarray | None = None,
+        ring_turns: np.ndarray | None = None,
+        spread: np.ndarray | None = None,
     ) -> CellSample:
         none = np.zeros((1, 30))
         shower = np.arange(len(radius)) % 30
         return CellSample(
             log_mev,
             radius,
+            np.arange(len(radius)) % 30,
             radius,
             shower,
             none if layer_mev is None else layer_mev,
             none if hits is None else hits,
+            np.zeros((1, 7)) if ring_mev is None else ring_mev,
+            np.zeros((1, 7, 3)) if ring_turns is None else ring_turns,
+            np.ones(1) if spread is None else spread,
         )
+
+    @staticmethod
+    def terms(log_energy: np.ndarray, incline: np.ndarray | float = 0.0) -> np.ndarray:
+        return np.stack([np.ones_like(log_energy), log_energy, np.broadcast_to(incline, log_energy.shape)], 1)
 
     def test_shifts_lead_from_one_sample_to_the_other(self) -> None:
         rng = np.random.default_rng(0)
@@ -353,9 +407,10 @@ class TestCalibration:
         truth = dataclasses.replace(self.sample(log_mev + 0.03, moved), cell_radius_mm=radius)
         at = np.tile(np.log([0.1, 0.2, 0.4]), (3, 1))
         np.testing.assert_allclose(spectrum_shift(made, truth, at, (7.0, 20.0)), 0.03, atol=0.008)
-        level, slope = radius_shift(made, truth, np.linspace(-1.0, 1.0, 30), np.array([10.0, 20.0, 40.0]), 1.5)
-        np.testing.assert_allclose(level, 0.05, atol=0.01)
-        np.testing.assert_allclose(slope, 0.0, atol=0.01)
+        terms = self.terms(np.linspace(-1.0, 1.0, 30), np.arange(30) % 3 / 2.0)
+        level, *slopes = radius_shift(made, truth, terms, np.array([10.0, 20.0, 40.0]), 1.5)
+        np.testing.assert_allclose(level, 0.05, atol=0.015)
+        np.testing.assert_allclose(slopes, 0.0, atol=0.02)
 
     def test_zones_of_radii_have_shifts_of_their_own(self) -> None:
         rng = np.random.default_rng(3)
@@ -364,21 +419,82 @@ class TestCalibration:
         shift = spectrum_shift(self.sample(log_mev, radius), truth, np.log([[0.2], [0.2], [0.2]]), (7.0, 20.0))
         np.testing.assert_allclose(shift[:, 0], [-0.1, 0.0, 0.1], atol=0.015)
 
+    def test_spectra_shift_with_the_incident_energy(self) -> None:
+        rng = np.random.default_rng(8)
+        log_mev, log_energy = rng.normal(-1.5, 0.6, 300_000), np.linspace(-1.5, 1.5, 30)
+        made = self.sample(log_mev, rng.uniform(0.0, 40.0, 300_000))
+        truth = self.sample(log_mev + 0.03 + 0.02 * log_energy[made.cell_shower], made.cell_radius_mm)
+        level, slope = spectrum_shifts(made, truth, log_energy, np.tile(np.log([0.15, 0.3, 9.0]), (3, 1)), (7.0, 20.0))
+        np.testing.assert_allclose(level[:, :2], 0.03, atol=0.01)
+        np.testing.assert_allclose(slope[:, :2], 0.02, atol=0.012)
+        np.testing.assert_allclose([level[:, 2], slope[:, 2]], 0.0, atol=0.005)  # where there are no cells
+
     def test_radii_shift_with_the_energy(self) -> None:
         rng = np.random.default_rng(4)
         radius, log_energy = rng.gamma(2.0, 12.0, 300_000), np.linspace(-1.5, 1.5, 30)
+        incline = np.arange(30) % 3 / 2.0
         made = self.sample(rng.normal(-1.0, 1.0, 300_000), radius)
-        moved = np.exp(np.log(radius + 1.5) + 0.04 * log_energy[made.shower]) - 1.5
-        _, slope = radius_shift(made, self.sample(made.log_mev, moved), log_energy, np.array([15.0, 30.0]), 1.5)
+        moved = np.exp(np.log(radius + 1.5) + (0.04 * log_energy - 0.05 * incline)[made.shower]) - 1.5
+        truth, at = self.sample(made.log_mev, moved), np.array([15.0, 30.0])
+        _, slope, inclined = radius_shift(made, truth, self.terms(log_energy, incline), at, 1.5)
         np.testing.assert_allclose(slope, 0.04, atol=0.012)
+        np.testing.assert_allclose(inclined, -0.05, atol=0.02)
+
+    def test_energies_move_with_energy_inclination_and_azimuth(self) -> None:
+        rng = np.random.default_rng(6)
+        terms = np.stack([np.ones(8000), *rng.uniform(-1.0, 1.0, (3, 8000))], 1)
+        wanted = np.array([0.01, -0.008, 0.0, 0.015])
+        usual = np.exp(5.0 + 1.3 * terms[:, 1])
+        made, truth = (
+            self.sample(np.zeros(1), np.zeros(1), (usual * np.exp(rng.normal(0.0, 0.1, 8000) + shift))[:, None])
+            for shift in (0.0, terms @ wanted)
+        )
+        np.testing.assert_allclose(response_shifts(made, truth, terms[:, 1], terms), wanted, atol=0.005)
+
+    def test_azimuths_move_with_the_inclination_and_in_the_field(self) -> None:
+        """Truth: amplitudes 0.05, -0.08 (inclination) and -0.06 (field along x) more than made, in the sixth ring."""
+        rng = np.random.default_rng(9)
+        sin, turn, number = rng.uniform(0.0, 0.87, 4000), rng.uniform(0.0, 2.0 * math.pi, 4000), 4000
+        direction = np.stack([sin * np.cos(turn), sin * np.sin(turn), np.sqrt(1.0 - sin**2)], 1)
+        mev = np.tile(np.linspace(3.0, 1.0, 7), (number, 1))
+        means = rng.normal(0.0, 0.1, (2, number, 7, 3))
+        second = -0.08 * sin**2 - 0.06 * np.exp(-2j * turn)
+        means[1, :, 5] += np.stack([0.05 * sin, second.real, second.imag], 1)
+        none = np.zeros(1)
+        made, truth = (self.sample(none, none, ring_mev=mev, ring_turns=mev[:, :, None] * m) for m in means)
+        at = np.log([67.5, 12.5])
+        shift = turn_shifts(made, truth, rng.uniform(-1.0, 1.0, number), direction, at, RING_EDGES_MM)
+        np.testing.assert_allclose(shift[:, 0], [0.05, -0.08, -0.06], atol=0.02)
+        np.testing.assert_allclose(shift[:, 1], 0.0, atol=0.02)
+
+    def test_the_core_has_more_energy_where_the_width_of_cells_is_too_small(self) -> None:
+        """Only showers of high energy count; the step is limited."""
+        none, log_energy = np.zeros(1), np.arange(30.0)
+        width = np.where(log_energy >= 20, 2.0, 1.0)
+        made, truth, far = (self.sample(none, none, spread=width * f) for f in (1.0, 1.01, 0.5))
+        assert core_shift(made, truth, log_energy) == pytest.approx(0.07, rel=0.02)
+        assert core_shift(made, far, log_energy) == pytest.approx(-0.14)
+        assert core_shift(made, dataclasses.replace(made, spread=np.where(width > 1, width, 9.0)), log_energy) == 0.0
+
+    def test_rings_move_with_energy_and_inclination(self) -> None:
+        """A ring of the truth has more energy, the more so the higher the energy; the others have their shares."""
+        rng = np.random.default_rng(7)
+        terms = self.terms(rng.uniform(-1.0, 1.0, 4000), rng.uniform(0.0, 1.0, 4000))
+        mev = np.exp(rng.normal(np.linspace(3.0, -1.0, 7), 0.2, (4000, 7)))
+        factor = np.ones((4000, 7))
+        factor[:, 2] = np.exp(0.05 + 0.06 * terms[:, 1] - 0.1 * terms[:, 2])
+        none = np.zeros(1)
+        shift = ring_shifts(*(self.sample(none, none, ring_mev=m) for m in (mev, mev * factor)), terms)
+        np.testing.assert_allclose(shift[:, 2], [0.05, 0.06, -0.1], atol=0.02)
+        np.testing.assert_allclose(shift[:, 3:], 0.0, atol=0.02)
 
     def test_no_shift_where_cells_are_sums_of_many_spots_or_few(self) -> None:
         rng = np.random.default_rng(1)
         made = self.sample(rng.normal(-1.0, 1.0, 50_000), rng.gamma(2.0, 12.0, 50_000))
         truth = self.sample(made.log_mev + 0.1, made.radius_mm * 1.2)
-        beyond = np.log([[20.5], [8.5], [5.5]])
+        beyond = np.log([[8.5], [4.5], [6.5]])
         np.testing.assert_array_equal(spectrum_shift(made, truth, beyond, (7.0, 20.0)), 0.0)
-        shift = radius_shift(made, truth, np.zeros(30), np.array([1.0, 2.5, 530.0]), 1.5)
+        shift = radius_shift(made, truth, self.terms(np.zeros(30)), np.array([1.0, 2.5, 530.0]), 1.5)
         np.testing.assert_array_equal(shift, 0.0)
 
     def test_too_few_cells_shift_nothing(self) -> None:

@@ -5,13 +5,15 @@
 Spots are placed independently of one another, Geant4's deposits are not: a few more or fewer share a readout cell. So
 energy spectrum and distances of readout cells are compared between showers of the sampler and of Geant4 for the same
 incident particles, and the differences put into the spots: as shifts of the logarithms of their energies and of their
-radii. What is off in the mean energy and the mean number of cells of a layer is corrected, too. (The number of cells of
-a shower is corrected in `_layered_showers`.)
+radii. What is off in the mean visible energy, in energies of layers and rings, in the number of cells of a layer and in
+the azimuths of spots is corrected, too. (The number of cells of a shower is corrected in `_layered_showers`.)
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,20 +21,45 @@ from numpy.typing import NDArray
 
 from ddcalogen.training.data import Showers
 from ddcalogen.training.stacks import Stack
+from ddcalogen.training.systems._layered_spots import RING_EDGES_MM
 from ddcalogen.validation.observables import make_cells
 from ddcalogen.validation.samples import merge_as
 
-__all__ = ["CellSample", "cells_of", "layer_shifts", "radius_shift", "slope_shifts", "spectrum_shift"]
+__all__ = [
+    "CellSample",
+    "cells_of",
+    "core_shift",
+    "layer_shifts",
+    "radius_shift",
+    "response_shifts",
+    "ring_shifts",
+    "slope_shifts",
+    "spectrum_shift",
+    "spectrum_shifts",
+    "turn_shifts",
+]
 
 Doubles = NDArray[np.float64]
 
-_SPECTRUM_RANGE_MEV = (0.015, 25.0)
-_SPECTRUM_FADES_MEV = ((12.0, 20.0), (4.0, 8.0), (2.5, 5.0))
-"""Where the correction ends, for each zone of radii: beyond there are too few cells."""
+_SPECTRUM_RANGE_MEV = (0.015, 150.0)
+_SPECTRUM_FADES_MEV = ((4.0, 8.0), (2.0, 4.0), (3.5, 6.0))
+"""Where the correction ends, for each zone of radii: cells of more energy are sums of several spots, or too few."""
 _RADIUS_FADES_MM = ((3.0, 6.0), (300.0, 500.0))
+_SPECTRUM_PRIOR = (0.1, 0.05)
+"""Shifts that are expected (standard deviation), and their change with the logarithm of the incident energy."""
+_CELLS_TOGETHER = 3.0
+_CORE_GAIN = 7.0
+"""How much more excess of the core widens the spectrum of cells: change of the excess over that of the logarithm."""
 _MOST = 0.25
 """Largest shift of a logarithm in one round."""
 _ENERGY_BINS = 8
+_INCLINE_BINS = 4
+_RESPONSE_PRIOR = 0.01
+"""Standard deviation expected of each term of the correction of the visible energy."""
+_RING_PRIOR = 0.1
+"""... and of each term of the corrections of the logits of rings."""
+_TURN_PRIOR = 0.1
+"""... and of the amplitudes of azimuths."""
 _LAYER_PRIOR = (0.03, 0.02)
 """Corrections of layers that are expected (standard deviation), and their change with the logarithm of energy."""
 
@@ -43,22 +70,32 @@ class CellSample:
 
     Attributes
     ----------
-    log_mev, cell_radius_mm
-        float64 [C], of all cells: logarithm of the energy, distance from the axis.
+    log_mev, cell_radius_mm, cell_shower
+        float64 [C] and int64 [C], of all cells: logarithm of the energy, distance from the axis, shower.
     radius_mm
         float64 [H], distance of the cells above threshold from the axis.
     shower
         int64 [H], the shower of each of these.
     layer_mev, layer_hits
         float64 [N, layers], energy and number of the cells above threshold.
+    ring_mev
+        float64 [N, rings], energy of these in rings around the axis.
+    ring_turns
+        float64 [N, rings, 3], times cos(psi), cos(2 psi) and sin(2 psi) of azimuths psi to the inclination.
+    spread
+        float64 [N], width of the energies of the cells above threshold over their mean.
     """
 
     log_mev: Doubles
     cell_radius_mm: Doubles
+    cell_shower: NDArray[np.int64]
     radius_mm: Doubles
     shower: NDArray[np.int64]
     layer_mev: Doubles
     layer_hits: Doubles
+    ring_mev: Doubles
+    ring_turns: Doubles
+    spread: Doubles
 
 
 def cells_of(showers: Showers, like: Showers, stack: Stack, seed: int, layers: slice | None = None) -> CellSample:
@@ -75,15 +112,26 @@ def cells_of(showers: Showers, like: Showers, stack: Stack, seed: int, layers: s
         rng=np.random.default_rng(seed),
     )
     hit = cells.above(stack.threshold_gev[first])
-    number = len(depth_mm)
-    slot, slots = hit.shower.astype(np.int64) * number + hit.layer, len(showers) * number
+    slot = hit.shower.astype(np.int64) * len(depth_mm) + hit.layer
+    ring, rings = np.searchsorted(np.array(RING_EDGES_MM), hit.radius_mm, side="right"), len(RING_EDGES_MM) + 1
+    mev, psi = hit.energy_gev * 1e3, np.arctan2(hit.across_mm, hit.along_mm)
+
+    def summed(index: NDArray[np.int64], size: int, values: Doubles) -> Doubles:
+        return np.bincount(index, values, len(showers) * size).astype(np.float64).reshape(len(showers), size)
+
+    of_ring = functools.partial(summed, hit.shower * rings + ring, rings)
+    number, total, squares = (summed(hit.shower, 1, mev**k)[:, 0] for k in range(3))
     return CellSample(
         np.log(np.maximum(cells.energy_gev * 1e3, 1e-6)),
         cells.radius_mm,
+        cells.shower.astype(np.int64),
         hit.radius_mm,
         hit.shower.astype(np.int64),
-        np.bincount(slot, hit.energy_gev * 1e3, slots).astype(np.float64).reshape(len(showers), -1),
-        np.bincount(slot, minlength=slots).astype(np.float64).reshape(len(showers), -1),
+        summed(slot, len(depth_mm), mev),
+        summed(slot, len(depth_mm), np.ones_like(mev)),
+        of_ring(mev),
+        np.stack([of_ring(mev * f) for f in (np.cos(psi), np.cos(2.0 * psi), np.sin(2.0 * psi))], 2),
+        np.sqrt(np.maximum(number * squares / np.maximum(total, 1e-9) ** 2 - 1.0, 0.0)),
     )
 
 
@@ -126,6 +174,127 @@ def layer_shifts(made: CellSample, truth: CellSample, log_energy: Doubles) -> Do
     return np.asarray(np.clip(result, -_MOST, _MOST), np.float64)
 
 
+def response_shifts(made: CellSample, truth: CellSample, log_energy: Doubles, terms: Doubles) -> Doubles:
+    """Shifts of the logarithm of the visible energy, for each of the terms: float64 [K].
+
+    Parameters
+    ----------
+    log_energy
+        float64 [N], scaled logarithm of the incident energy; showers of about the same are compared.
+    terms
+        float64 [N, K], of the showers.
+    """
+    a, b = (s.layer_mev.sum(1) for s in (made, truth))
+    gain, weight = np.zeros(len(a)), np.zeros(len(a))
+    for rows in np.array_split(np.argsort(log_energy, kind="stable"), 4 * _ENERGY_BINS):
+        if len(rows):  # the incident energy still differs within a bin, the ratio to that of the other does not
+            usual = 0.5 * (a[rows] + b[rows]).mean() * np.exp(_slope_within(log_energy[rows], a[rows] + b[rows]))
+            gain[rows] = (b[rows] - a[rows]) / usual
+            weight[rows] = 1.0 / (gain[rows].var() + 1e-6)
+    known = terms.T @ (weight[:, None] * terms) + np.eye(terms.shape[1]) / _RESPONSE_PRIOR**2
+    return np.asarray(np.linalg.solve(known, terms.T @ (weight * gain)), np.float64)
+
+
+def ring_shifts(made: CellSample, truth: CellSample, terms: Doubles) -> Doubles:
+    """Shifts of the logits of rings, for each of the terms (one, energy, inclination): float64 [3, rings - 1].
+
+    Of each ring the logit of its energy as a share of what lies in it and outside is compared, of the sums over
+    showers of about the same energy and inclination; the less sure a difference is, the less of it is taken.
+
+    Parameters
+    ----------
+    terms
+        float64 [N, 3], of the showers.
+    """
+    groups = []
+    for rows in np.array_split(np.argsort(terms[:, 1], kind="stable"), _ENERGY_BINS):
+        groups += np.array_split(rows[np.argsort(terms[rows, 2], kind="stable")], _INCLINE_BINS)
+    groups = [g for g in groups if len(g) > 1]
+    rings = truth.ring_mev.shape[1]
+    result = np.zeros((terms.shape[1], rings - 1))
+    if not groups:
+        return result
+    at = np.array([terms[g].mean(0) for g in groups])
+    for ring in range(rings - 1):
+        logits, weights = [], []
+        for g in groups:
+            values, variance = [], 1e-6
+            for s in (made, truth):
+                # shares of each shower, so that those of high energy do not have all the weight
+                share = s.ring_mev[g] / np.maximum(s.ring_mev[g].sum(1, keepdims=True), 1e-9)
+                here, beyond = share[:, ring], share[:, ring + 1 :].sum(1)
+                p, q = max(here.mean(), 1e-6), max(beyond.mean(), 1e-6)
+                values.append(np.log(p / q))
+                variance += float((here / p - beyond / q).var()) / len(g)
+            logits.append(values[1] - values[0])
+            weights.append(1.0 / variance)
+        w = np.array(weights)
+        known = at.T @ (w[:, None] * at) + np.eye(at.shape[1]) / _RING_PRIOR**2
+        result[:, ring] = np.linalg.solve(known, at.T @ (w * np.array(logits)))
+    return np.asarray(np.clip(result, -_MOST, _MOST), np.float64)
+
+
+def core_shift(made: CellSample, truth: CellSample, log_energy: Doubles) -> float:
+    """Shift of the excess of energy near the axis that gives cells Geant4's width of energies, at high energies.
+
+    Parameters
+    ----------
+    log_energy
+        float64 [N], scaled logarithm of the incident energy: the highest third of the showers is compared.
+    """
+    rows = np.argsort(log_energy, kind="stable")[len(log_energy) * 2 // 3 :]
+    mine, theirs = (max(float(s.spread[rows].mean()), 1e-9) for s in (made, truth))
+    return _CORE_GAIN * float(np.clip(np.log(theirs / mine), -0.02, 0.02))
+
+
+def turn_shifts(
+    made: CellSample, truth: CellSample, log_energy: Doubles, direction: Doubles, at: Doubles, edges_mm: Sequence[float]
+) -> Doubles:
+    """Shifts of the amplitudes of azimuths: of the first and second harmonic of the inclination, and of the field's.
+
+    Energies of cells in rings, times cosine and sine of their azimuths, are compared; the field's harmonic lies along x
+    of the shower frame. The less sure a difference is, the less of it is taken.
+
+    Parameters
+    ----------
+    log_energy
+        float64 [N], scaled logarithm of the incident energy; showers of about the same count by their fluctuations.
+    direction
+        float64 [N, 3], of the incident particles.
+    at
+        float64 [K], increasing: logarithms of radii where shifts are wanted; in between rings they are interpolated.
+    edges_mm
+        Between rings.
+
+    Returns
+    -------
+    Doubles
+        float64 [3, K].
+    """
+    sin = np.hypot(direction[:, 0], direction[:, 1])
+    upright = sin < 1e-3
+    e = np.where(upright[:, None], (1.0, 0.0), direction[:, :2] / np.where(upright, 1.0, sin)[:, None])
+    along_field, beside = e[:, 0] ** 2 - e[:, 1] ** 2, -2.0 * e[:, 0] * e[:, 1]
+    none = np.zeros_like(sin)
+    terms = np.stack([np.stack([sin, none, none], 1), np.stack([none, sin**2, along_field], 1),
+                      np.stack([none, none, beside], 1)], 1)  # fmt: skip
+    bins = [rows for rows in np.array_split(np.argsort(log_energy, kind="stable"), _ENERGY_BINS) if len(rows)]
+    rings, prior = truth.ring_mev.shape[1], np.eye(3) / _TURN_PRIOR**2
+    found = np.zeros((3, rings))
+    for ring in range(rings):
+        share = truth.ring_mev[:, ring] / np.maximum(truth.ring_mev.sum(1), 1e-9)
+        off = [s.ring_turns[:, ring] / np.maximum(s.ring_mev.sum(1, keepdims=True), 1e-9) for s in (truth, made)]
+        known, seen = prior.copy(), np.zeros(3)
+        for rows in bins:
+            gain, mine = (off[0] - off[1])[rows], share[rows].mean() * terms[rows]
+            weight = 1.0 / (gain.var(0) + 1e-12)
+            known += np.einsum("nqa,q,nqb->ab", mine, weight, mine)
+            seen += np.einsum("nqa,q,nq->a", mine, weight, gain)
+        found[:, ring] = np.clip(np.linalg.solve(known, seen), -_MOST, _MOST)
+    middle = [0.5 * edges_mm[0], *(0.5 * (a + b) for a, b in itertools.pairwise(edges_mm)), 1.4 * edges_mm[-1]]
+    return np.stack([np.interp(at, np.log(middle), row) for row in found])
+
+
 def spectrum_shift(
     made: CellSample,
     truth: CellSample,
@@ -160,41 +329,84 @@ def spectrum_shift(
     return np.stack(shifts)
 
 
-def radius_shift(
-    made: CellSample, truth: CellSample, log_energy: Doubles, radius_mm: Doubles, offset_mm: float
+def spectrum_shifts(
+    made: CellSample, truth: CellSample, log_energy: Doubles, log_mev: Doubles, edges_mm: Sequence[float]
 ) -> Doubles:
-    """Shift of ln(r + offset) that brings the distances of the model's cells to Geant4's, and its change with energy.
+    """Like `spectrum_shift`, but with its change with the incident energy: float64 [2, zones, K].
 
-    Inside a cell's width and far out, where there are few cells, there is none. Fitted as a straight line in
-    `log_energy` to the shifts of three groups of showers.
+    A straight line in `log_energy` through the shifts of three groups of showers; the less sure a shift is, the less
+    of it is taken.
 
     Parameters
     ----------
     log_energy
         float64 [N], scaled logarithm of the incident energy.
+    log_mev
+        float64 [zones, K], increasing: where the shift is wanted.
+    """
+    low, high = np.log(_SPECTRUM_RANGE_MEV)
+    grid = np.linspace(low, high, 400)
+    zone_of = [np.searchsorted(np.array(edges_mm), s.cell_radius_mm, side="right") for s in (made, truth)]
+    groups = [g for g in np.array_split(np.argsort(log_energy, kind="stable"), 3) if len(g)]
+    group_of = np.empty(len(log_energy), np.int64)
+    for k, group in enumerate(groups):
+        group_of[group] = k
+    powers = np.array([(1.0, log_energy[g].mean()) for g in groups])
+    prior = np.diag(np.array(_SPECTRUM_PRIOR) ** -2.0)
+    result = np.zeros((2, *log_mev.shape))
+    for zone, (at, fades) in enumerate(zip(log_mev, _SPECTRUM_FADES_MEV, strict=True)):
+        known, seen = np.tile(prior, (len(grid), 1, 1)), np.zeros((len(grid), 2))
+        for k, power in enumerate(powers):
+            mine, theirs = (
+                s.log_mev[(z == zone) & (group_of[s.cell_shower] == k)]
+                for s, z in zip((made, truth), zone_of, strict=True)
+            )
+            weight = 1.0 / _variance_of_quantiles(theirs, grid)
+            known += weight[:, None, None] * np.outer(power, power)
+            seen += (weight * _quantile_shift(mine, theirs, grid))[:, None] * power
+        start, end = np.log(fades)
+        lines = (
+            np.linalg.solve(known, seen[:, :, None])[:, :, 0] * np.clip((end - grid) / (end - start), 0.0, 1.0)[:, None]
+        )
+        result[:, zone] = [np.interp(at, grid, line) for line in lines.T]
+    return result
+
+
+def radius_shift(made: CellSample, truth: CellSample, terms: Doubles, radius_mm: Doubles, offset_mm: float) -> Doubles:
+    """Shift of ln(r + offset) that brings the distances of the model's cells to Geant4's, and how it changes.
+
+    Inside a cell's width and far out, where there are few cells, there is none. Fitted as linear in energy and
+    inclination to the shifts of nine groups of showers.
+
+    Parameters
+    ----------
+    terms
+        float64 [N, 3]: one, scaled logarithm of the incident energy, inclination.
     radius_mm
         float64 [K], increasing: where the shift is wanted.
 
     Returns
     -------
     Doubles
-        float64 [2, K].
+        float64 [3, K].
     """
     grid = np.geomspace(2.0, 520.0, 80)
     at = np.log(grid + offset_mm)
     near, far = _RADIUS_FADES_MM
     fade = np.clip((grid - near[0]) / (near[1] - near[0]), 0.0, 1.0)
     fade *= np.clip((far[1] - grid) / (far[1] - far[0]), 0.0, 1.0)
-    groups = [g for g in np.array_split(np.argsort(log_energy, kind="stable"), 3) if len(g)]
+    groups = []
+    for rows in np.array_split(np.argsort(terms[:, 1], kind="stable"), 3):
+        groups += [g for g in np.array_split(rows[np.argsort(terms[rows, 2], kind="stable")], 3) if len(g)]
     shifts = []
     for group in groups:
-        chosen = np.zeros(len(log_energy), bool)
+        chosen = np.zeros(len(terms), bool)
         chosen[group] = True
         mine, theirs = (np.log(s.radius_mm[chosen[s.shower]] + offset_mm) for s in (made, truth))
         shifts.append(fade * _quantile_shift(mine, theirs, at))
-    x = np.array([log_energy[group].mean() for group in groups])
-    lines = np.linalg.lstsq(np.stack([np.ones_like(x), x], 1), np.array(shifts), rcond=None)[0]
-    return np.stack([np.interp(radius_mm, grid, line, left=0.0, right=0.0) for line in lines])
+    x = np.array([terms[group].mean(0) for group in groups])
+    planes = np.linalg.lstsq(x, np.array(shifts), rcond=None)[0]
+    return np.stack([np.interp(radius_mm, grid, plane, left=0.0, right=0.0) for plane in planes])
 
 
 def slope_shifts(
@@ -217,6 +429,28 @@ def slope_shifts(
         a, b = (np.concatenate(columns) for columns in zip(*off, strict=True))
         slopes.append(np.linalg.lstsq(a, b, rcond=None)[0])
     return np.asarray(slopes[1] - slopes[0], np.float64)
+
+
+def _slope_within(x: Doubles, y: Doubles) -> Doubles:
+    """Logarithm of what a power law in exp(x) gives for y, relative to its mean, float64 [N]."""
+    slope = np.polyfit(x, np.log(np.maximum(y, 1e-9)), 1)[0] if x.std() > 1e-9 else 0.0
+    off = slope * (x - x.mean())
+    return np.asarray(off - np.log(np.exp(off).mean()), np.float64)
+
+
+def _variance_of_quantiles(values: Doubles, at: Doubles) -> Doubles:
+    """About the variance of the difference of quantiles of two samples like this one, where these are `at`.
+
+    From the density there; cells of a shower go together, so that they count for fewer.
+    """
+    ordered = np.sort(values)
+    below = np.searchsorted(ordered, at)
+    width = 4.0 * (at[1] - at[0])
+    near = np.searchsorted(ordered, at + 0.5 * width) - np.searchsorted(ordered, at - 0.5 * width)
+    number = len(ordered) + 2
+    share = (below + 1) / number
+    variance = 2.0 * _CELLS_TOGETHER * share * (1.0 - share) * number * (width / np.maximum(near, 0.1)) ** 2
+    return np.asarray(variance + 1e-6, np.float64)
 
 
 def _quantile_shift(made: Doubles, truth: Doubles, at: Doubles) -> Doubles:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -57,7 +57,7 @@ TILE_RING_EDGES_MM = (15.0, 30.0, 55.0, 100.0, 180.0, 400.0)
 """Edges of the rings in the HCAL, see RING_EDGES_MM."""
 MEV_UNIT = 0.1
 """Layer energies are learned as ln(1 + E / this)."""
-RADIUS_NODES, ENERGY_NODES, ENERGY_BANDS, TURN_NODES, TURN_BANDS = 20, 16, 8, 8, 4
+RADIUS_NODES, ENERGY_NODES, ENERGY_BANDS, TURN_NODES, TURN_BANDS = 20, 16, 8, 12, 8
 """Intervals of the tables of quantiles, and number of energy and azimuth tables between the core and the tail."""
 SPECTRUM_NODES, SPECTRUM_RANGE = 1024, (-8.0, 14.0)
 """Table from x = logit of the share of spots below an energy to the logarithm of that energy."""
@@ -67,9 +67,23 @@ RADIUS_CORRECTION_NODES, RADIUS_CORRECTION_RANGE = 48, (0.4, 6.4)
 """Table of the correction of radii, over ln(r + offset)."""
 LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4
 """Levels of the first nodes; those of the last are their complements."""
+RESPONSE_CORRECTIONS = 4
+"""Terms of the correction of the visible energy."""
+AXIS_LOG_RADIUS, AXIS_EXCESS = 1.03, 3.0
+"""Inside this ln(r + offset), of a radius of 1.3 mm, energies rise by this much more (place in the spectrum)."""
+TURN_AMPLITUDES = 4
+"""Of the first and the second harmonic of azimuths, see `LayeredNetworks.harmonics`."""
 GOLDEN = 0.6180339887498949
 CONTEXT_FEATURES = 16 + RINGS - 1
 """Features of a layer from which its spots are placed."""
+_INCLINE, _COS_TWICE, _SIN_TWICE, _CHARGE_X, _CHARGE_Y = (
+    1,
+    10 + RINGS - 1,
+    11 + RINGS - 1,
+    14 + RINGS - 1,
+    15 + RINGS - 1,
+)
+"""Places of features in `LayeredNetworks.context_features`."""
 
 
 def _depth_x0(layers: int) -> list[float]:
@@ -304,6 +318,13 @@ class LayeredNetworks(nn.Module):
     layer_correction: Tensor
     count_slopes: Tensor
     spectrum_correction: Tensor
+    response_correction: Tensor
+    ring_correction: Tensor
+    core_correction: Tensor
+    turn_correction: Tensor
+    band_of_radius: Tensor
+    turn_of_uniform: Tensor
+    turn_of_harmonics: Tensor
 
     def __init__(
         self,
@@ -324,19 +345,27 @@ class LayeredNetworks(nn.Module):
         levels = nn.Parameter(0.1 * torch.randn(layer_hidden[0], stack.layers)) if of_layers else None
         self.register_parameter("layer_levels", levels)
         if refined:
-            self.register_buffer("radius_correction", torch.zeros(2, RADIUS_CORRECTION_NODES + 1))
+            self.register_buffer("radius_correction", torch.zeros(3, RADIUS_CORRECTION_NODES + 1))
             self.register_buffer("count_slopes", torch.zeros(3))
             zones = len(SPECTRUM_ZONES_MM) + 1
-            self.register_buffer("spectrum_correction", torch.zeros(zones, SPECTRUM_NODES + 1))
+            self.register_buffer("spectrum_correction", torch.zeros(2, zones, SPECTRUM_NODES + 1))
             self.register_buffer("layer_correction", torch.zeros(3, stack.layers))
+            self.register_buffer("response_correction", torch.zeros(RESPONSE_CORRECTIONS))
+            self.register_buffer("core_correction", torch.zeros(1))
+            self.register_buffer("ring_correction", torch.zeros(3, RINGS - 1))
+            self.register_buffer("turn_correction", torch.zeros(3, RADIUS_CORRECTION_NODES + 1))
         self.number = Mixture(10 + start, (24,), 2, 0.03)
         self.count = Mixture(11 + step, (32,), 2, 0.01)
         self.latent = nn.ModuleList([Mixture(15 + start + k, (32, 24), 3, 0.03) for k in range(LATENTS)])
         self.tables_of = QuantileTables()
         if table_hidden is not None:
-            bands = RADIUS_NODES + 1 + ENERGY_BANDS * (ENERGY_NODES + 1) + TURN_BANDS * TURN_NODES
-            self.context = Columns([CONTEXT_FEATURES, *table_hidden, bands])
+            rows = RADIUS_NODES + 1 + ENERGY_BANDS * (ENERGY_NODES + 1) + TURN_BANDS * TURN_AMPLITUDES
+            self.context = Columns([CONTEXT_FEATURES, *table_hidden, rows])
+        uniform, harmonics = _turn_matrices()
         fixed = {
+            "turn_of_uniform": uniform,
+            "turn_of_harmonics": harmonics,
+            "band_of_radius": _band_matrix(),
             "depth_x0": torch.tensor(self.scales.depth),
             "second": torch.tensor(self.scales.second),
             "thick": torch.tensor(self.scales.kind),
@@ -397,6 +426,25 @@ class LayeredNetworks(nn.Module):
     def response_features(self, p: Incident) -> Tensor:
         """[B, 4, 1]."""
         return torch.stack([p.log_energy, p.incline, p.incline * p.log_energy, p.lepton], 1)
+
+    @staticmethod
+    def response_terms(p: Incident) -> Tensor:
+        """What the correction of the visible energy is linear in, [B, RESPONSE_CORRECTIONS]; the field lies along x."""
+        along_field = p.along_x * p.along_x - p.along_y * p.along_y
+        return torch.cat([torch.ones_like(p.energy), p.log_energy, p.incline, p.incline * along_field], 1)
+
+    @staticmethod
+    def ring_terms(p: Incident) -> Tensor:
+        """What the correction of the rings is linear in, [B, 3]."""
+        return torch.cat([torch.ones_like(p.energy), p.log_energy, p.incline], 1)
+
+    @staticmethod
+    def over_corrections(terms: Tensor, correction: Tensor) -> Tensor:
+        """Sum of terms [B, K] times corrections [K] or [K, N]: [B, 1] or [B, N]."""
+        result = terms[:, :1] * correction[0]
+        for k in range(1, terms.shape[1]):
+            result = result + terms[:, k : k + 1] * correction[k]
+        return result
 
     def energy_features(self, p: Incident, total: Tensor) -> Tensor:
         """Features of the blocks of layers besides those of the start, [B, 6, 1]."""
@@ -510,18 +558,24 @@ class LayeredNetworks(nn.Module):
     def core_excess(self, log_radius: Tensor) -> Tensor:
         """How much higher the place in the spectrum is near the axis; tables hold the place less this.
 
-        Within the range of radii of a table, too, energies rise steeply towards the axis.
+        Within the range of radii of a table, too, energies rise steeply to the axis, within a millimetre above all.
         """
         inside = torch.relu(self.scales.core_log_radius - log_radius)
-        return 0.5 * inside * inside
+        on_axis = AXIS_EXCESS * torch.relu(AXIS_LOG_RADIUS - log_radius)
+        return 0.5 * inside * inside + (on_axis if self.scales.core_log_radius else 0.0)
 
-    def tables(self, features: Tensor, *, whole: bool = False) -> Tensor:
-        """Quantiles in increasing order by construction: [B, F, M] -> [B, rows, M].
+    def corrected_core_excess(self, log_radius: Tensor) -> Tensor:
+        """The same with what the calibration adds, for the sampler."""
+        inside = torch.relu(self.scales.core_log_radius - log_radius)
+        return self.core_excess(log_radius) + self.core_correction * inside * inside
+
+    def tables(self, features: Tensor, raw: Tensor | None = None, *, whole: bool = False) -> Tensor:
+        """Quantiles in increasing order by construction: [B, F, M] -> [B, rows, M]; `raw`: the network's, if known.
 
         The outermost nodes are quantiles of levels LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY and their complements (which
         can be fitted); with `whole` they are continued in straight lines to levels 0 and 1, radii outwards only.
         """
-        raw = self.context(features)
+        raw = self.context(features) if raw is None else raw
         batch, _, columns = raw.shape
 
         def increasing(values: Tensor, start: float, step: float, least: float, *, low: bool, high: bool) -> Tensor:
@@ -539,28 +593,100 @@ class LayeredNetworks(nn.Module):
         corrected = whole and self.refined
         radius = increasing(raw[:, :at], 0.45, 0.2, LEAST_LEVEL_RADIUS, low=False, high=corrected)
         if corrected:
-            radius = self._corrected(radius, features[:, :1, 0])
+            radius = self._corrected(radius, features[:, :1, 0], features[:, _INCLINE : _INCLINE + 1, 0])
         bands = raw[:, at : at + size].reshape(batch, ENERGY_BANDS, ENERGY_NODES + 1, columns)
         energy = increasing(bands, SPECTRUM_RANGE[0] + 3.0, 0.6, LEAST_LEVEL_ENERGY, low=whole, high=whole)
-        steps = torch.exp(2.0 * torch.tanh(raw[:, at + size :] * 0.5))
-        summed = torch.cumsum(steps.reshape(batch, TURN_BANDS, TURN_NODES, columns), 2)
-        turn = torch.cat([torch.zeros_like(summed[:, :, :1]), summed / summed[:, :, -1:]], 2)
+        turn = self._turns(self.harmonics(raw[:, at + size :], features, radius if corrected else None))
         return torch.cat([radius, energy.reshape(batch, size, columns), turn.reshape(batch, -1, columns)], 1)
 
-    def _corrected(self, radius: Tensor, log_energy: Tensor) -> Tensor:
-        """Add the correction to radii, as ln(r + offset) [B, nodes, layers]: a straight line in log_energy [B, 1]."""
+    def harmonics(self, raw: Tensor, features: Tensor, radius: Tensor | None = None) -> list[Tensor]:
+        """Means of cos(psi), sin(psi), cos(2 psi) and sin(2 psi) of the azimuths psi of spots, [B, TURN_BANDS, M] each.
+
+        What they have for reasons of symmetry is built in. A shower that is inclined gives a first and a second
+        harmonic in the direction of the inclination, the field one that stands still in the shower frame: a second,
+        as particles of both charges are bent, and for electrons and positrons a first.
+
+        Parameters
+        ----------
+        raw
+            [B, TURN_BANDS * TURN_AMPLITUDES, M], from the network.
+        features
+            From `context_features`, [B, F, M].
+        radius
+            Tables of radii, as ln(r + offset) [B, RADIUS_NODES + 1, M], if harmonics shall be corrected there.
+        """
+        amplitude = 0.5 * torch.tanh(raw.reshape(len(raw), TURN_BANDS, TURN_AMPLITUDES, raw.shape[2]))
+        inclined, bent, elongated, spread = torch.unbind(amplitude, 2)
+
+        def feature(k: int) -> Tensor:
+            return features[:, k : k + 1]
+
+        cos = 1.0 / (1.0 + feature(_INCLINE))
+        sin_squared = torch.clamp(1.0 - cos * cos, min=0.0)
+        if radius is not None:
+            look, turn = self._look(torch.matmul(self.band_of_radius, radius)), self.turn_correction
+            inclined, elongated, spread = inclined + look(turn[0]), elongated + look(turn[1]), spread + look(turn[2])
+        return [
+            inclined * torch.sqrt(sin_squared) - bent * feature(_CHARGE_Y),
+            -bent * feature(_CHARGE_X),
+            elongated * sin_squared + spread * feature(_COS_TWICE),
+            -spread * feature(_SIN_TWICE),
+        ]
+
+    def _turns(self, harmonics: list[Tensor]) -> Tensor:
+        """Tables of azimuths, in turns, from their harmonics: [B, TURN_BANDS * (TURN_NODES + 1), M].
+
+        A uniform angle theta is moved by -2 a sin(theta) - c sin(2 theta), and so for the other phase: this gives means
+        of cos(psi) and cos(2 psi) of a and c + 2 a^2, to second order.
+        """
+        a, b, c, d = harmonics
+        moved = torch.stack([a, b, c - 2.0 * (a * a - b * b), d - 4.0 * a * b], 2)
+        turn = self.turn_of_uniform + torch.matmul(self.turn_of_harmonics, moved)
+        return turn.reshape(len(a), -1, a.shape[2])
+
+    def _corrected(self, radius: Tensor, log_energy: Tensor, incline: Tensor) -> Tensor:
+        """Add the correction to radii, as ln(r + offset) [B, nodes, layers].
+
+        It is linear in `log_energy` and `incline`, [B, 1] each.
+        """
+        look = self._look(radius)
+        level, slope, inclined = (look(table) for table in self.radius_correction)
+        return radius + level + log_energy[:, :, None] * slope + incline[:, :, None] * inclined
+
+    @staticmethod
+    def _look(log_radius: Tensor) -> Callable[[Tensor], Tensor]:
+        """Interpolation in tables over ln(r + offset), RADIUS_CORRECTION_NODES + 1 values each."""
         low, high = RADIUS_CORRECTION_RANGE
-        place = (radius - low) * (RADIUS_CORRECTION_NODES / (high - low))
+        place = (log_radius - low) * (RADIUS_CORRECTION_NODES / (high - low))
         place = torch.clamp(place, 0.0, RADIUS_CORRECTION_NODES - 0.001)
         cell = torch.floor(place)
         at, part = cell.to(torch.int64).reshape(-1), place - cell
 
         def look(table: Tensor) -> Tensor:
-            below, above = (torch.gather(table, 0, at + k).reshape(radius.shape) for k in (0, 1))
+            below, above = (torch.gather(table, 0, at + k).reshape(log_radius.shape) for k in (0, 1))
             return below + part * (above - below)
 
-        level, slope = self.radius_correction
-        return radius + look(level) + log_energy[:, :, None] * look(slope)
+        return look
+
+
+def _turn_matrices() -> tuple[Tensor, Tensor]:
+    """Turns at the nodes of the tables of azimuths [nodes, 1], and what harmonics add to them [nodes, 4].
+
+    Between nodes tables are interpolated, which weakens harmonics; that is made up for.
+    """
+    turn = torch.arange(TURN_NODES + 1)[:, None] / TURN_NODES
+    columns = []
+    for k in (1, 2):
+        angle = math.pi * k / TURN_NODES
+        strength = (angle / math.sin(angle)) ** 2 / (math.pi * k)
+        columns += [-strength * torch.sin(2.0 * math.pi * k * turn), strength * torch.cos(2.0 * math.pi * k * turn)]
+    return turn, torch.cat(columns, 1)
+
+
+def _band_matrix() -> Tensor:
+    """Radii in the middle of the bands of azimuths, from tables of radii: [TURN_BANDS, RADIUS_NODES + 1]."""
+    place = (torch.arange(TURN_BANDS) + 0.5) * (RADIUS_NODES / TURN_BANDS)
+    return torch.relu(1.0 - torch.abs(place[:, None] - torch.arange(RADIUS_NODES + 1)))
 
 
 class ShowerSampler(Sampler):
@@ -712,6 +838,8 @@ class ShowerSampler(Sampler):
         # never beyond what was seen in training
         response = torch.minimum(torch.maximum(response, net.response_range[0]), net.response_range[1])
         total = net.scales.mev_per_gev * p.energy * torch.exp(0.1 * response * net.response_width(p.energy))
+        if net.refined:
+            total = total * torch.exp(net.over_corrections(net.response_terms(p), net.response_correction))
         if outline is None or start is None:
             energy = self._layer_energies(p, total, *noise(layers))
         else:
@@ -745,25 +873,36 @@ class ShowerSampler(Sampler):
             features = torch.cat([features, latent.draw(features, *noise())], 1)
         return total, energy, count, features[:, drawn:, 0], mean
 
-    def _spectrum(self, x: Tensor, log_radius: Tensor | None = None, part: Tensor | None = None) -> Tensor:
+    def _spectrum(
+        self,
+        x: Tensor,
+        log_radius: Tensor | None = None,
+        log_energy: Tensor | None = None,
+        part: Tensor | None = None,
+    ) -> Tensor:
         """Energy of spots in MeV from the logit of their share of all spots.
 
-        With radii, as corrected there; of several calorimeters (int64 `part`), by the spectrum of each.
+        With radii, and the scaled logarithm of the incident energy, of each spot: as corrected there; of several
+        calorimeters (int64 `part`), by the spectrum of each.
         """
         low, high = SPECTRUM_RANGE
         x = torch.clamp((x - low) * (SPECTRUM_NODES / (high - low)), 0.0, SPECTRUM_NODES - 0.001)
         cell = torch.floor(x)
         at, nodes = cell.to(torch.int64), self.networks.log_mev.reshape(-1)
+        factor = None
         if part is not None:
             at = at + part * (SPECTRUM_NODES + 1)
-        if log_radius is not None:
-            nodes = (nodes + self.networks.spectrum_correction).reshape(-1)
+        if log_radius is not None and log_energy is not None:
+            level, slope = self.networks.spectrum_correction
+            nodes = (nodes + level).reshape(-1)
             for edge in SPECTRUM_ZONES_MM:
                 outside = (log_radius > math.log(edge + RADIUS_OFFSET_MM)).to(torch.int64)
                 at = at + outside * (SPECTRUM_NODES + 1)
+            factor = torch.exp(log_energy * torch.gather(slope.reshape(-1), 0, at))
         nodes = torch.exp(nodes)
         below = torch.gather(nodes, 0, at)
-        return below + (x - cell) * (torch.gather(nodes, 0, at + 1) - below)
+        mev = below + (x - cell) * (torch.gather(nodes, 0, at + 1) - below)
+        return mev if factor is None else mev * factor
 
     @staticmethod
     def _summed(number: int, index: Tensor, values: Tensor) -> Tensor:
@@ -887,6 +1026,8 @@ class LayeredSampler(ShowerSampler):
         total, layer_mev, count, latents, mean = self._shower(p, u_shower, z_shower)
         tables = net.tables(net.context_features(p, layer_mev, count, mean, latents), whole=True)
         latents = latents * net.latent_scale + net.latent_centre
+        rings = latents[:, : RINGS - 1] + net.over_corrections(net.ring_terms(p), net.ring_correction)
+        latents = torch.cat([rings, latents[:, RINGS - 1 :]], 1)
 
         capacity = self.output.capacity  # type: ignore[union-attr]
         packed = pack_rows(count.to(torch.int64), capacity_limit(capacity, p.energy))
@@ -920,10 +1061,10 @@ class LayeredSampler(ShowerSampler):
         energy_at = net.tables_of.radius + band(place, ENERGY_BANDS) * (ENERGY_NODES + 1)
         spectrum_at = look(energy_at, level, ENERGY_NODES)
         if net.scales.core_log_radius:
-            spectrum_at = spectrum_at + net.core_excess(log_radius)
-        mev = self._spectrum(spectrum_at, log_radius if net.zones else None)
+            spectrum_at = spectrum_at + net.corrected_core_excess(log_radius)
+        mev = self._spectrum(spectrum_at, *((log_radius, of_slot(p.log_energy)) if net.zones else ()))
         turn = look(turn_at + band(place, TURN_BANDS) * (TURN_NODES + 1), noise[:, 1] * float(TURN_NODES), TURN_NODES)
-        cos, sin = cosine_and_sine(turn)
+        cos, sin = cosine_and_sine(turn - torch.floor(turn))
         along, across = radius * cos * stretch(radius, of_slot(p.secant)), radius * sin
         mev = self._to_sums(packed, mev, along, across, layer_mev, latents, total)
         along, across = self._lean(packed, mev, along, across, latents)

@@ -6,8 +6,9 @@ Stage A draws what characterises a shower, one number after the other, each from
 a small network gives: visible energy; the energy of each layer given the layers before it (one network for all layers,
 which sees depths in radiation lengths and so the same physics in every layer and at every angle); the number of spots;
 energies in rings around the axis; the dipole of the energy across. Stage B places spots: one small network, evaluated
-once for each layer of a shower, gives tables of quantiles of the spots' radius, energy and azimuth (quantile
-regression, R. Koenker and G. Bassett, Econometrica 46 (1978) 33), so that a spot costs a few look-ups and no network.
+once for each layer of a shower, gives tables of quantiles of the spots' radius and energy (quantile regression, R.
+Koenker and G. Bassett, Econometrica 46 (1978) 33) and the first two harmonics of their azimuths, of which tables are
+made, too, so that a spot costs a few look-ups and no network.
 Radii are drawn in equal strata and energies along a low-discrepancy sequence; then sums over layers and rings are
 brought to what stage A has drawn. So stage B adds little noise to the fluctuations that stage A has learned.
 
@@ -32,10 +33,14 @@ from ddcalogen.training.stacks import Stack
 from ddcalogen.training.system import Optimiser, Stage, Step
 from ddcalogen.training.systems._layered_calibration import (
     cells_of,
+    core_shift,
     layer_shifts,
     radius_shift,
+    response_shifts,
+    ring_shifts,
     slope_shifts,
-    spectrum_shift,
+    spectrum_shifts,
+    turn_shifts,
 )
 from ddcalogen.training.systems._layered_networks import (
     ENERGY_BANDS,
@@ -47,14 +52,13 @@ from ddcalogen.training.systems._layered_networks import (
     RADIUS_NODES,
     SPECTRUM_ZONES_MM,
     TURN_BANDS,
-    TURN_NODES,
     Incident,
     LayeredSampler,
     level_of_place,
     place_of_level,
 )
 from ddcalogen.training.systems._layered_showers import ShowerConfig, ShowerSystem, columns
-from ddcalogen.training.systems._layered_spots import RADIUS_OFFSET_MM, SpotSummaries
+from ddcalogen.training.systems._layered_spots import RADIUS_OFFSET_MM, RING_EDGES_MM, SpotSummaries
 
 __all__ = ["SYSTEM", "Layered", "LayeredConfig"]
 
@@ -65,8 +69,10 @@ _AT_ONCE = 512
 """Showers merged at once."""
 _DAMPING = 0.9, 0.4
 """Part of a shift that is applied in the first round of the calibration, and how fast it falls: noise averages out."""
-_TURN_WEIGHT = 10.0
-"""Of the loss of azimuths: what the field does to them is a small part of it, and was not learned without."""
+_MOST_CORE = 0.4
+"""Of the excess of energy near the axis that the calibration adds."""
+_TURN_WEIGHT, _TURN_MEV = 5.0, 3.0
+"""Of the loss of azimuths, of whose harmonics the means are learned; spots count by their energy, up to a limit."""
 
 
 class LayeredConfig(ShowerConfig):
@@ -99,11 +105,9 @@ class Layered(ShowerSystem[LayeredConfig]):
         self.register_buffer(
             "energy_levels", energy.clamp(LEAST_LEVEL_ENERGY, 1.0 - LEAST_LEVEL_ENERGY), persistent=False
         )
-        self.register_buffer("turn_levels", torch.arange(1, TURN_NODES) / TURN_NODES, persistent=False)
 
     radius_levels: Tensor
     energy_levels: Tensor
-    turn_levels: Tensor
 
     def describe(self) -> str:
         """Return the description for the card."""
@@ -181,7 +185,7 @@ class Layered(ShowerSystem[LayeredConfig]):
         return {name: values[rows] for name, values in self._summaries.items()}
 
     def calibrate_spots(self, made: Showers, truth: Showers, rounds: int) -> dict[str, float]:
-        """Correct energies and radii of spots so that those of readout cells are right; see `_layered_calibration`."""
+        """Correct spots and sums of energies so that readout cells are right; see `_layered_calibration`."""
         if tuple(self.stack.parts) != ("ecal",):
             return {}  # its ranges are those of silicon pads
         if rounds > max(0, self.config.calibration_rounds - 3):
@@ -196,23 +200,39 @@ class Layered(ShowerSystem[LayeredConfig]):
                 layer_mev = torch.from_numpy(sample.layer_mev).to(torch.float32) + 1e-6
                 of_showers, _ = net.summary(p, layer_mev, layer_mev.sum(1, keepdim=True))
                 features.append(of_showers[:, 2:5, 0].double().numpy())
+            response_terms, ring_terms = (f(p).double().numpy() for f in (net.response_terms, net.ring_terms))
+        response = response_shifts(*cells, log_energy, response_terms)
+        net.response_correction.add_(torch.from_numpy(part * response).to(torch.float32))
+        core = core_shift(*cells, log_energy)
+        net.core_correction.add_(part * core).clamp_(0.0, _MOST_CORE)
+        rings = ring_shifts(*cells, ring_terms)
+        net.ring_correction.add_(torch.from_numpy(part * rings).to(torch.float32))
         layers = layer_shifts(*cells, log_energy)
         net.layer_correction.add_(torch.from_numpy(part * layers).to(torch.float32))
         slopes = slope_shifts(*cells, log_energy, (features[0], features[1]))
         net.count_slopes.add_(torch.from_numpy(part * slopes).to(torch.float32))
-        spectrum = net.log_mev.double().numpy() + net.spectrum_correction.double().numpy()
-        spectrum = spectrum + part * spectrum_shift(*cells, spectrum, SPECTRUM_ZONES_MM)
-        spectrum = np.maximum.accumulate(spectrum, 1) - net.log_mev.double().numpy()
-        net.spectrum_correction.copy_(torch.from_numpy(spectrum))
+        level, slope = net.spectrum_correction.double().numpy()
+        spectrum = net.log_mev.double().numpy() + level
+        spectra = part * spectrum_shifts(*cells, log_energy, spectrum, SPECTRUM_ZONES_MM)
+        level = np.maximum.accumulate(spectrum + spectra[0], 1) - net.log_mev.double().numpy()
+        net.spectrum_correction.copy_(torch.from_numpy(np.stack([level, slope + spectra[1]])))
         nodes = np.linspace(*RADIUS_CORRECTION_RANGE, RADIUS_CORRECTION_NODES + 1)
-        level, slope = net.radius_correction.double().numpy()
+        level, *slopes_of_radius = net.radius_correction.double().numpy()
         at = np.exp(nodes + level) - RADIUS_OFFSET_MM
-        radius = radius_shift(*cells, log_energy, at, RADIUS_OFFSET_MM)
-        level = np.maximum.accumulate(nodes + level + part * radius[0]) - nodes
-        net.radius_correction.copy_(torch.from_numpy(np.stack([level, slope + part * radius[1]])))
+        radius = part * radius_shift(*cells, ring_terms, at, RADIUS_OFFSET_MM)
+        level = np.maximum.accumulate(nodes + level + radius[0]) - nodes
+        net.radius_correction.copy_(torch.from_numpy(np.stack([level, *(slopes_of_radius + radius[1:])])))
+        at = np.log(np.maximum(np.exp(nodes) - RADIUS_OFFSET_MM, 0.1))
+        direction = truth.direction.astype(np.float64)
+        turns = turn_shifts(*cells, log_energy, direction, at, RING_EDGES_MM)
+        net.turn_correction.add_(torch.from_numpy(part * turns).to(torch.float32))
         return {
             "radius": float(abs(radius[0]).mean()),
             "layers": float(abs(layers[0]).mean()),
+            "turns": float(abs(turns).mean()),
+            "rings": float(abs(rings[0]).mean()),
+            "core": core,
+            "response": float(response[0]),
             "depth_slope": float(slopes[1]),
         }
 
@@ -228,16 +248,21 @@ class Layered(ShowerSystem[LayeredConfig]):
             place = place_of_level(batch["spot_rank"]).reshape(-1)
             x = self.spectrum_place(batch["spot_log_mev"]) - net.core_excess(batch["spot_radius"])
             x = x.reshape(-1)
-        tables = net.tables(columns(features))[0].T
+        seen = columns(features)
+        raw = net.context(seen)
+        tables = net.tables(seen, raw)[0].T
         at, size = net.tables_of.radius, net.tables_of.energy
         energies = tables[:, at : at + size].reshape(-1, ENERGY_BANDS, ENERGY_NODES + 1)
-        turns = tables[:, at + size :].reshape(-1, TURN_BANDS, TURN_NODES + 1)
         row = torch.arange(len(x), device=x.device)
         energies = energies[row, (place * ENERGY_BANDS).long().clamp(0, ENERGY_BANDS - 1)]
-        turns = turns[row, (place * TURN_BANDS).long().clamp(0, TURN_BANDS - 1)]
+        band = (place * TURN_BANDS).long().clamp(0, TURN_BANDS - 1)
+        means = [m[0, band, row] for m in net.harmonics(raw[:, at + size :], seen)]
         radius = _pinball(tables[:, :at], batch["spot_radius"].reshape(-1), self.radius_levels)
         energy = _pinball(energies, x, self.energy_levels)
-        turn = _pinball(turns[:, 1:-1], batch["spot_turn"].reshape(-1), self.turn_levels)
+        angle = 2.0 * torch.pi * batch["spot_turn"].reshape(-1)
+        off = [f(k * angle) - means[n + 2 * k - 2] for k in (1, 2) for n, f in enumerate((torch.cos, torch.sin))]
+        mev = torch.exp(batch["spot_log_mev"].reshape(-1)).clamp(max=_TURN_MEV)
+        turn = (mev * sum(o * o for o in off)).mean() / mev.mean()
         step.minimise("spots", radius + energy + _TURN_WEIGHT * turn)
         return {"radius": radius, "energy": energy, "turn": turn}
 

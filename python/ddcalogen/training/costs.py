@@ -125,8 +125,14 @@ def _operations(system: System[Any]) -> float:
     }
     inputs = {name: inputs[name] for name in sampler.inputs}
     inputs |= draw_noise(sampler, batch, sampler.capacity(energy), torch.Generator().manual_seed(0))
+    learned = [p for p in sampler.parameters() if p.requires_grad]
+    # the counter wants the gradient function of a view of a parameter, which without gradients there is not
+    for parameter in learned:
+        parameter.requires_grad_(False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         sampler(*inputs.values())
+    for parameter in learned:
+        parameter.requires_grad_(True)
     return float(counter.get_total_flops()) / batch
 
 

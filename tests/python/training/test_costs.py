@@ -20,7 +20,8 @@ from ddcalogen.training import costs  # noqa: E402
 from ddcalogen.training.config import load_config  # noqa: E402
 from ddcalogen.training.costs import Cost, StageCost, configurations, measure_apart, write_table  # noqa: E402
 from ddcalogen.training.sampler import Sampler  # noqa: E402
-from ddcalogen.training.system import system_names  # noqa: E402
+from ddcalogen.training.stacks import find_stack  # noqa: E402
+from ddcalogen.training.system import find_system, system_names  # noqa: E402
 from test_systems import write_showers  # noqa: E402
 
 
@@ -69,6 +70,16 @@ def test_operations_are_those_of_the_layers() -> None:
     domain = Domain(pdg=(22,), energy_gev=(1.0, 100.0), theta_deg=(0.0, 1.0))
     system: Any = SimpleNamespace(sampler=Network, domain=domain)
     assert costs._operations(system) == 2 * (8 * 10 + 10 * 36 + 9 * 36)
+
+
+@pytest.mark.parametrize(("name", "settings"), [("layered", ()), ("point_cloud", ("system.blocks=[20]",))])
+def test_operations_of_networks_with_weights_for_each_layer(name: str, settings: tuple[str, ...]) -> None:
+    domain = Domain(pdg=(22,), energy_gev=(1.0, 100.0), theta_deg=(0.0, 1.0))
+    config = load_config(name, None, settings, smoke=True)
+    system = find_system(name)(config.system_config(), find_stack("ECAL"), domain)
+    learned = [p.requires_grad for p in system.parameters()]
+    assert costs._operations(system) > 2 * 48 * 48 * 30  # of the network of layers alone
+    assert [p.requires_grad for p in system.parameters()] == learned
 
 
 def test_every_configuration_belongs_to_its_system() -> None:

@@ -307,9 +307,9 @@ class Calibration(nn.Module):
 
     Factors go with the incident energy (quotients of polynomials fitted to training showers and to the sampler's); they
     are such that layers and rings have the right mean energies behind the map. The map turns the n-th highest cell
-    energy of the sampler's showers into the n-th highest of as many training showers, so that it
-    sets the number of cells above any energy, too. Then all cells are scaled such that the visible energy follows its
-    own map (`VisibleMap`).
+    energy of the sampler's showers into the n-th highest of as many training showers, so that it sets the number of
+    cells above any energy, too. Then all cells are scaled such that the visible energy follows its own map
+    (`VisibleMap`).
     """
 
     def __init__(self, config: CalibrationConfig, domain: Domain, size: Size, threshold_mev: float) -> None:

@@ -53,10 +53,10 @@ from ddcalogen.training.systems._layered_networks import (
     SPECTRUM_ZONES_MM,
     TURN_BANDS,
     Incident,
-    LayeredSampler,
     level_of_place,
     place_of_level,
 )
+from ddcalogen.training.systems._layered_sampler import LayeredSampler
 from ddcalogen.training.systems._layered_showers import ShowerConfig, ShowerSystem, columns
 from ddcalogen.training.systems._layered_spots import RADIUS_OFFSET_MM, RING_EDGES_MM, SpotSummaries
 

@@ -64,8 +64,8 @@ from ddcalogen.training.systems._layered_networks import (
     SPECTRUM_NODES,
     Incident,
     LayeredNetworks,
-    ShowerSampler,
 )
+from ddcalogen.training.systems._layered_sampler import ShowerSampler
 from ddcalogen.training.systems._layered_showers import ShowerConfig, ShowerSystem
 from ddcalogen.training.systems._point_cloud_pool import ShowerPool, draw_points, draw_showers, make_pool
 from ddcalogen.validation.observables import THRESHOLD_GEV

@@ -19,6 +19,7 @@ from ddcalogen.training.stacks import find_stack
 from ddcalogen.training.systems._layered_calibration import (
     CellSample,
     core_shift,
+    development_shifts,
     layer_shifts,
     radius_shift,
     response_shifts,
@@ -28,7 +29,14 @@ from ddcalogen.training.systems._layered_calibration import (
     spectrum_shifts,
     turn_shifts,
 )
-from ddcalogen.training.systems._layered_networks import LayeredNetworks, Mixture, level_of_place, place_of_level
+from ddcalogen.training.systems._layered_networks import (
+    Incident,
+    LayeredNetworks,
+    Mixture,
+    level_of_place,
+    place_of_level,
+)
+from ddcalogen.training.systems._layered_sampler import LayeredSampler
 from ddcalogen.training.systems._layered_spots import (
     LATENTS,
     RING_EDGES_MM,
@@ -310,6 +318,10 @@ class TestSampler:
         inputs = example_inputs(sampler, DOMAIN, 64, 3)
         inputs["energy"] = torch.full((64, 1), 20.0)
         net = system.networks
+        net.depth.centre.fill_(math.log(9.0))
+        net.width.centre.fill_(math.log(4.0))
+        net.depth.scale.fill_(0.1)
+        net.width.scale.fill_(0.1)
         net.number.scale.fill_(1e-3)
         net.count.centre.fill_(math.log(12.0))
         net.count.scale.fill_(0.2)
@@ -324,6 +336,47 @@ class TestSampler:
         usual = float(logarithm_of_spots_per_mev(-0.7).median())
         few, many_spots = (logarithm_of_spots_per_mev(usual + shift) for shift in (-0.1, 0.1))
         assert float((many_spots - few).median()) == pytest.approx(0.2, abs=0.02)
+
+
+def showers_in_depth(seed: int, number: int = 40) -> tuple[LayeredNetworks, Incident, torch.Tensor]:
+    """Networks, inclined particles, and layer energies [number, 30] that rise and fall with some noise."""
+    torch.manual_seed(seed)
+    net = LayeredNetworks(ECAL, layer_hidden=(8, 8), table_hidden=(8, 8), refined=True)
+    turn, sin = 6.3 * torch.rand(number), 0.85 * torch.rand(number)
+    direction = torch.stack([sin * torch.cos(turn), sin * torch.sin(turn), torch.sqrt(1.0 - sin**2)], 1)
+    p = net.incident(torch.full((number, 1), 20.0), direction, torch.full((number, 1), 22))
+    peak = 6.0 + 4.0 * torch.rand(number, 1)
+    layer_mev = 50.0 * torch.exp(-((p.path - peak) ** 2) / 30.0) * torch.exp(0.3 * torch.randn(number, 30)) + 0.01
+    return net, p, layer_mev
+
+
+def test_what_is_ahead_is_the_mean_distance_to_the_energy_that_is_left() -> None:
+    net, p, layer_mev = showers_in_depth(1)
+    total = layer_mev.sum(1, keepdim=True)
+    mean, _ = net.development(p, layer_mev, total)
+    ahead = net.known_history(p, layer_mev, total, mean=mean)[:, -1]
+    for layer in (0, 7, 14):
+        left = layer_mev[:, layer:]
+        wanted = (left * (p.path[:, layer:] - p.path[:, layer : layer + 1])).sum(1) / left.sum(1)
+        enough = left.sum(1) > 0.05 * total[:, 0]
+        assert int(enough.sum()) >= 5
+        np.testing.assert_allclose(10.0 * ahead[enough, layer], wanted[enough], rtol=1e-3, atol=1e-2)
+
+
+@given(st.integers(0, 1000), st.floats(-0.04, 0.04), st.floats(-0.06, 0.06))
+@settings(max_examples=20, deadline=None)
+def test_layers_are_brought_to_a_depth_and_width(seed: int, deeper: float, wider: float) -> None:
+    net, p, layer_mev = showers_in_depth(seed)
+    sampler = LayeredSampler(net, ECAL, DOMAIN)
+    total = layer_mev.sum(1, keepdim=True)
+    mean, width = net.development(p, layer_mev, total)
+    wanted = mean * (1.0 + deeper), width * (1.0 + wider)
+    brought = layer_mev * torch.exp(sampler._tilt(p, layer_mev, total, *wanted))
+    now = net.development(p, brought, brought.sum(1, keepdim=True))
+    for before, after, target, most in zip((mean, width), now, wanted, (0.01, 0.03), strict=True):
+        lack = (after / target - 1.0).abs()
+        assert float(lack.max()) < most
+        assert bool((lack <= (before / target - 1.0).abs() + 1e-2).all())
 
 
 def test_the_share_left_drifts_only_where_something_was_drawn() -> None:
@@ -475,6 +528,20 @@ class TestCalibration:
         assert core_shift(made, truth, log_energy) == pytest.approx(0.07, rel=0.02)
         assert core_shift(made, far, log_energy) == pytest.approx(-0.14)
         assert core_shift(made, dataclasses.replace(made, spread=np.where(width > 1, width, 9.0)), log_energy) == 0.0
+
+    def test_depth_and_width_move_with_their_terms(self) -> None:
+        """Truth: layers that are 3 % farther apart in depth, and 2 % more so for a unit of the second term."""
+        rng = np.random.default_rng(12)
+        terms = self.terms(rng.uniform(-1.0, 1.0, 4000), rng.uniform(0.0, 1.0, 4000))
+        scale = np.exp(0.03 + 0.02 * terms[:, 1:2])
+        path = np.arange(1.0, 31.0) * np.ones((4000, 1))
+        peak = 10.0 * np.exp(rng.normal(0.0, 0.1, (4000, 1)))
+        none = np.zeros(1)
+        made, truth = (
+            self.sample(none, none, np.exp(-((path / s - peak) ** 2) / 20.0)) for s in (np.ones_like(scale), scale)
+        )
+        shift = development_shifts(made, truth, path, terms)
+        np.testing.assert_allclose(shift, [[0.03, 0.03], [0.02, 0.02], [0.0, 0.0]], atol=0.004)
 
     def test_rings_move_with_energy_and_inclination(self) -> None:
         """A ring of the truth has more energy, the more so the higher the energy; the others have their shares."""

@@ -29,6 +29,7 @@ __all__ = [
     "CellSample",
     "cells_of",
     "core_shift",
+    "development_shifts",
     "layer_shifts",
     "radius_shift",
     "response_shifts",
@@ -45,6 +46,8 @@ _SPECTRUM_RANGE_MEV = (0.015, 150.0)
 _SPECTRUM_FADES_MEV = ((4.0, 8.0), (2.0, 4.0), (3.5, 6.0))
 """Where the correction ends, for each zone of radii: cells of more energy are sums of several spots, or too few."""
 _RADIUS_FADES_MM = ((3.0, 6.0), (300.0, 500.0))
+_SPECTRA_FADES_MEV = ((4.0, 8.0), (6.0, 12.0), (5.0, 9.0))
+"""The same for spectra that change with the incident energy: less is taken where there are few cells."""
 _SPECTRUM_PRIOR = (0.1, 0.05)
 """Shifts that are expected (standard deviation), and their change with the logarithm of the incident energy."""
 _CELLS_TOGETHER = 3.0
@@ -56,6 +59,8 @@ _ENERGY_BINS = 8
 _INCLINE_BINS = 4
 _RESPONSE_PRIOR = 0.01
 """Standard deviation expected of each term of the correction of the visible energy."""
+_DEVELOPMENT_PRIOR = 0.03
+"""... and of each term of the corrections of depth and width."""
 _RING_PRIOR = 0.1
 """... and of each term of the corrections of the logits of rings."""
 _TURN_PRIOR = 0.1
@@ -195,8 +200,35 @@ def response_shifts(made: CellSample, truth: CellSample, log_energy: Doubles, te
     return np.asarray(np.linalg.solve(known, terms.T @ (weight * gain)), np.float64)
 
 
+def development_shifts(made: CellSample, truth: CellSample, path: Doubles, terms: Doubles) -> Doubles:
+    """Shifts of the logarithms of mean depth and width, for each of the terms: float64 [K, 2].
+
+    Parameters
+    ----------
+    path
+        float64 [N, layers], depths of the layers along the axes of the showers.
+    terms
+        float64 [N, K], of the showers; the second is what showers are binned in for their fluctuations.
+    """
+    logarithms = []
+    for s in (made, truth):
+        share = s.layer_mev / np.maximum(s.layer_mev.sum(1, keepdims=True), 1e-9)
+        mean = (share * path).sum(1)
+        width = np.sqrt((share * (path - mean[:, None]) ** 2).sum(1))
+        logarithms.append(np.log(np.maximum(np.stack([mean, width], 1), 0.1)))
+    gain = logarithms[1] - logarithms[0]
+    result = np.zeros((terms.shape[1], 2))
+    for k in range(2):
+        weight = np.zeros(len(gain))
+        for rows in np.array_split(np.argsort(terms[:, 1], kind="stable"), _ENERGY_BINS):
+            weight[rows] = 1.0 / (gain[rows, k].var() + 1e-6) if len(rows) else 0.0
+        known = terms.T @ (weight[:, None] * terms) + np.eye(terms.shape[1]) / _DEVELOPMENT_PRIOR**2
+        result[:, k] = np.linalg.solve(known, terms.T @ (weight * gain[:, k]))
+    return np.asarray(np.clip(result, -_MOST, _MOST), np.float64)
+
+
 def ring_shifts(made: CellSample, truth: CellSample, terms: Doubles) -> Doubles:
-    """Shifts of the logits of rings, for each of the terms (one, energy, inclination): float64 [3, rings - 1].
+    """Shifts of the logits of rings, for each of the terms: float64 [K, rings - 1].
 
     Of each ring the logit of its energy as a share of what lies in it and outside is compared, of the sums over
     showers of about the same energy and inclination; the less sure a difference is, the less of it is taken.
@@ -204,7 +236,7 @@ def ring_shifts(made: CellSample, truth: CellSample, terms: Doubles) -> Doubles:
     Parameters
     ----------
     terms
-        float64 [N, 3], of the showers.
+        float64 [N, K], of the showers: one, scaled logarithm of the incident energy, inclination, and others.
     """
     groups = []
     for rows in np.array_split(np.argsort(terms[:, 1], kind="stable"), _ENERGY_BINS):
@@ -334,7 +366,7 @@ def spectrum_shifts(
 ) -> Doubles:
     """Like `spectrum_shift`, but with its change with the incident energy: float64 [2, zones, K].
 
-    A straight line in `log_energy` through the shifts of three groups of showers; the less sure a shift is, the less
+    A straight line in `log_energy` through the shifts of four groups of showers; the less sure a shift is, the less
     of it is taken.
 
     Parameters
@@ -347,14 +379,14 @@ def spectrum_shifts(
     low, high = np.log(_SPECTRUM_RANGE_MEV)
     grid = np.linspace(low, high, 400)
     zone_of = [np.searchsorted(np.array(edges_mm), s.cell_radius_mm, side="right") for s in (made, truth)]
-    groups = [g for g in np.array_split(np.argsort(log_energy, kind="stable"), 3) if len(g)]
+    groups = [g for g in np.array_split(np.argsort(log_energy, kind="stable"), 4) if len(g)]
     group_of = np.empty(len(log_energy), np.int64)
     for k, group in enumerate(groups):
         group_of[group] = k
     powers = np.array([(1.0, log_energy[g].mean()) for g in groups])
     prior = np.diag(np.array(_SPECTRUM_PRIOR) ** -2.0)
     result = np.zeros((2, *log_mev.shape))
-    for zone, (at, fades) in enumerate(zip(log_mev, _SPECTRUM_FADES_MEV, strict=True)):
+    for zone, (at, fades) in enumerate(zip(log_mev, _SPECTRA_FADES_MEV, strict=True)):
         known, seen = np.tile(prior, (len(grid), 1, 1)), np.zeros((len(grid), 2))
         for k, power in enumerate(powers):
             mine, theirs = (
@@ -375,20 +407,20 @@ def spectrum_shifts(
 def radius_shift(made: CellSample, truth: CellSample, terms: Doubles, radius_mm: Doubles, offset_mm: float) -> Doubles:
     """Shift of ln(r + offset) that brings the distances of the model's cells to Geant4's, and how it changes.
 
-    Inside a cell's width and far out, where there are few cells, there is none. Fitted as linear in energy and
-    inclination to the shifts of nine groups of showers.
+    Inside a cell's width and far out, where there are few cells, there is none. Fitted as linear in the terms to the
+    shifts of fifteen groups of showers.
 
     Parameters
     ----------
     terms
-        float64 [N, 3]: one, scaled logarithm of the incident energy, inclination.
+        float64 [N, K]: one, scaled logarithm of the incident energy, inclination, and others.
     radius_mm
-        float64 [K], increasing: where the shift is wanted.
+        float64 [R], increasing: where the shift is wanted.
 
     Returns
     -------
     Doubles
-        float64 [3, K].
+        One row for each term, of the length of `radius_mm`.
     """
     grid = np.geomspace(2.0, 520.0, 80)
     at = np.log(grid + offset_mm)
@@ -396,7 +428,7 @@ def radius_shift(made: CellSample, truth: CellSample, terms: Doubles, radius_mm:
     fade = np.clip((grid - near[0]) / (near[1] - near[0]), 0.0, 1.0)
     fade *= np.clip((far[1] - grid) / (far[1] - far[0]), 0.0, 1.0)
     groups = []
-    for rows in np.array_split(np.argsort(terms[:, 1], kind="stable"), 3):
+    for rows in np.array_split(np.argsort(terms[:, 1], kind="stable"), 5):
         groups += [g for g in np.array_split(rows[np.argsort(terms[rows, 2], kind="stable")], 3) if len(g)]
     shifts = []
     for group in groups:

@@ -62,6 +62,8 @@ LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4
 """Levels of the first nodes; those of the last are their complements."""
 RESPONSE_CORRECTIONS = 4
 """Terms of the correction of the visible energy."""
+SPOT_CORRECTIONS = 4
+"""Terms of the corrections of depth, width, rings and radii, see `LayeredNetworks.spot_terms`."""
 AXIS_LOG_RADIUS, AXIS_EXCESS = 1.03, 3.0
 """Inside this ln(r + offset), of a radius of 1.3 mm, energies rise by this much more (place in the spectrum)."""
 TURN_AMPLITUDES = 4
@@ -288,7 +290,8 @@ class LayeredNetworks(nn.Module):
     table_hidden
         Widths of the network of the tables; None: without it.
     refined
-        With parameters for each layer, a number of spots that the layers together keep to, and corrected radii.
+        With parameters for each layer, a depth and width that are drawn before the layers, which keep to them, a number
+        of spots that the layers together keep to, and corrected radii.
     blocks
         First layers of blocks of layers of a hadron shower, see `Outline`; empty: without it.
     """
@@ -312,6 +315,8 @@ class LayeredNetworks(nn.Module):
     count_slopes: Tensor
     spectrum_correction: Tensor
     response_correction: Tensor
+    development_correction: Tensor
+    development_range: Tensor
     ring_correction: Tensor
     core_correction: Tensor
     turn_correction: Tensor
@@ -333,19 +338,22 @@ class LayeredNetworks(nn.Module):
         self.zones = refined and self.scales.core_log_radius > 0.0
         start, step, block = (START_FEATURES, STEP_FEATURES, BLOCK_FEATURES) if blocks else (0, 0, 0)
         self.response = Mixture(4 + start, (24, 24), 3, 0.05)
-        self.layer = Mixture(17 + step + block, layer_hidden, 4, 0.004)
+        self.layer = Mixture(17 + (4 if refined else 0) + step + block, layer_hidden, 4, 0.004)
         of_layers = refined or bool(blocks)
         levels = nn.Parameter(0.1 * torch.randn(layer_hidden[0], stack.layers)) if of_layers else None
         self.register_parameter("layer_levels", levels)
         if refined:
-            self.register_buffer("radius_correction", torch.zeros(3, RADIUS_CORRECTION_NODES + 1))
-            self.register_buffer("count_slopes", torch.zeros(3))
+            self.depth, self.width = Mixture(6, (24, 24), 4, 0.03), Mixture(7, (24, 24), 3, 0.03)
+            self.register_buffer("development_range", torch.tensor([[-3.0, 5.0], [-3.0, 5.0]]))
+            self.register_buffer("development_correction", torch.zeros(SPOT_CORRECTIONS, 2))
+            self.register_buffer("radius_correction", torch.zeros(SPOT_CORRECTIONS, RADIUS_CORRECTION_NODES + 1))
+            self.register_buffer("count_slopes", torch.zeros(4))
             zones = len(SPECTRUM_ZONES_MM) + 1
             self.register_buffer("spectrum_correction", torch.zeros(2, zones, SPECTRUM_NODES + 1))
             self.register_buffer("layer_correction", torch.zeros(3, stack.layers))
             self.register_buffer("response_correction", torch.zeros(RESPONSE_CORRECTIONS))
             self.register_buffer("core_correction", torch.zeros(1))
-            self.register_buffer("ring_correction", torch.zeros(3, RINGS - 1))
+            self.register_buffer("ring_correction", torch.zeros(SPOT_CORRECTIONS, RINGS - 1))
             self.register_buffer("turn_correction", torch.zeros(3, RADIUS_CORRECTION_NODES + 1))
         self.number = Mixture(10 + start, (24,), 2, 0.03)
         self.count = Mixture(11 + step, (32,), 2, 0.01)
@@ -427,9 +435,9 @@ class LayeredNetworks(nn.Module):
         return torch.cat([torch.ones_like(p.energy), p.log_energy, p.incline, p.incline * along_field], 1)
 
     @staticmethod
-    def ring_terms(p: Incident) -> Tensor:
-        """What the correction of the rings is linear in, [B, 3]."""
-        return torch.cat([torch.ones_like(p.energy), p.log_energy, p.incline], 1)
+    def spot_terms(p: Incident) -> Tensor:
+        """What the corrections of depth, width, rings and radii are linear in, [B, SPOT_CORRECTIONS]."""
+        return torch.cat([torch.ones_like(p.energy), p.log_energy, p.incline, p.log_energy * p.log_energy], 1)
 
     @staticmethod
     def over_corrections(terms: Tensor, correction: Tensor) -> Tensor:
@@ -440,7 +448,7 @@ class LayeredNetworks(nn.Module):
         return result
 
     def energy_features(self, p: Incident, total: Tensor) -> Tensor:
-        """Features of the blocks of layers besides those of the start, [B, 6, 1]."""
+        """Features of how a shower develops in depth, [B, 6, 1]."""
         energy = torch.stack([self.excess(p, total), 0.25 * natural_log(total)], 1)
         return torch.cat([self.response_features(p), energy], 1)
 
@@ -453,12 +461,19 @@ class LayeredNetworks(nn.Module):
         """Visible energy (MeV) relative to the usual, [B, 1]."""
         return 5.0 * natural_log(total / (self.scales.mev_per_gev * p.energy))
 
-    def layer_features(self, p: Incident, total: Tensor) -> Tensor:
-        """Features of a layer that do not depend on the layers before it, [B, 10, layers]."""
+    def layer_features(self, p: Incident, total: Tensor, development: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Features of a layer that do not depend on the layers before it, [B, 10, layers].
+
+        With the `development` of the shower, [B, 13, layers].
+        """
         one = torch.ones_like(p.path)
         first = (self.index < 0.5).to(torch.float32)
         columns = [p.log_energy, p.incline, self.excess(p, total), 0.25 * natural_log(total), p.lepton]
         levels = [p.path * (1.0 / 12.0) - 1.0, self.second, self.thick, first, self.index * (1.0 / 15.0) - 1.0]
+        if development is not None:
+            mean, width = development
+            levels += [mean * (1.0 / 12.0) - 1.0, 0.2 * width - 1.0]
+            levels += [torch.clamp((p.path - mean) * 0.5 / width, -2.0, 2.0)]
         return torch.stack([c * one for c in (*columns, *levels)], 1)
 
     @staticmethod
@@ -476,8 +491,18 @@ class LayeredNetworks(nn.Module):
         """
         return [rest, torch.sqrt(rest), moment / (before + 0.05), torch.pow(before, 0.2), *last]
 
-    def known_history(self, p: Incident, layer_mev: Tensor, total: Tensor, drift: float = 0.0) -> Tensor:
-        """`history` of all layers of given showers, [B, 7, layers].
+    @staticmethod
+    def ahead(to_mean: Tensor, rest: Tensor, moment: Tensor, total: Tensor) -> Tensor:
+        """Mean distance from a layer to the energy that is left, if the shower is to have its mean depth.
+
+        In 10 radiation lengths; `to_mean` is the distance to the mean depth, the others are as in `history`.
+        """
+        return torch.clamp((to_mean + moment / total) / torch.clamp(rest, min=0.03), -0.5, 2.5)
+
+    def known_history(
+        self, p: Incident, layer_mev: Tensor, total: Tensor, drift: float = 0.0, mean: Tensor | None = None
+    ) -> Tensor:
+        """`history` of all layers of given showers, [B, 7, layers]; with their mean depth also `ahead`, [B, 8, layers].
 
         With `drift` the share that is left is a little wrong, the more the less is left: so it is in the sampler, where
         what is drawn never quite adds up.
@@ -488,21 +513,22 @@ class LayeredNetworks(nn.Module):
             rest = torch.relu(rest + drift * torch.sqrt(1.0 - rest) * torch.randn_like(rest))
         behind = torch.cumsum(layer_mev * p.path, 1) - layer_mev * p.path
         seen = torch.nn.functional.pad(torch.log1p(layer_mev / MEV_UNIT) / 3.5, (3, 0))
-        return torch.stack(
-            self.history(
-                torch.clamp(before, min=0.0),
-                rest,
-                torch.clamp(0.1 * (p.path * before - behind), min=0.0),
-                [seen[:, 2:-1], seen[:, 1:-2], seen[:, :-3]],
-            ),
-            1,
-        )
+        moment = torch.clamp(0.1 * (p.path * before - behind), min=0.0)
+        last = [seen[:, 2:-1], seen[:, 1:-2], seen[:, :-3]]
+        columns = self.history(torch.clamp(before, min=0.0), rest, moment, last)
+        if mean is not None:
+            columns.append(self.ahead(0.1 * (mean - p.path), rest, moment, total))
+        return torch.stack(columns, 1)
+
+    def development(self, p: Incident, layer_mev: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean depth of the energy and its root mean square around it, in radiation lengths along the axis: [B, 1]."""
+        mean = self.over_layers(layer_mev * p.path) / total
+        off = p.path - mean
+        return mean, torch.sqrt(self.over_layers(layer_mev * off * off) / total + 1e-6)
 
     def summary(self, p: Incident, layer_mev: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         """Features of a whole shower [B, 10, 1], and its mean depth in radiation lengths [B, 1]."""
-        mean = self.over_layers(layer_mev * p.path) / total
-        off = p.path - mean
-        width = torch.sqrt(self.over_layers(layer_mev * off * off) / total + 1e-6)
+        mean, width = self.development(p, layer_mev, total)
         columns = (
             *(p.log_energy, p.incline, self.excess(p, total), mean * (1.0 / 12.0) - 1.0, 0.2 * width - 1.0),
             2.0 * self.over_layers(layer_mev, self.late) / total,
@@ -586,7 +612,7 @@ class LayeredNetworks(nn.Module):
         corrected = whole and self.refined
         radius = increasing(raw[:, :at], 0.45, 0.2, LEAST_LEVEL_RADIUS, low=False, high=corrected)
         if corrected:
-            radius = self._corrected(radius, features[:, :1, 0], features[:, _INCLINE : _INCLINE + 1, 0])
+            radius = self._corrected(radius, features[:, :1, :1], features[:, _INCLINE : _INCLINE + 1, :1])
         bands = raw[:, at : at + size].reshape(batch, ENERGY_BANDS, ENERGY_NODES + 1, columns)
         energy = increasing(bands, SPECTRUM_RANGE[0] + 3.0, 0.6, LEAST_LEVEL_ENERGY, low=whole, high=whole)
         turn = self._turns(self.harmonics(raw[:, at + size :], features, radius if corrected else None))
@@ -638,13 +664,13 @@ class LayeredNetworks(nn.Module):
         return turn.reshape(len(a), -1, a.shape[2])
 
     def _corrected(self, radius: Tensor, log_energy: Tensor, incline: Tensor) -> Tensor:
-        """Add the correction to radii, as ln(r + offset) [B, nodes, layers].
+        """Add the correction to radii, as ln(r + offset) [B, nodes, layers]; `log_energy`, `incline` [B, 1, 1].
 
-        It is linear in `log_energy` and `incline`, [B, 1] each.
+        It is linear in `spot_terms`.
         """
         look = self._look(radius)
-        level, slope, inclined = (look(table) for table in self.radius_correction)
-        return radius + level + log_energy[:, :, None] * slope + incline[:, :, None] * inclined
+        level, slope, inclined, bend = (look(table) for table in self.radius_correction)
+        return radius + level + log_energy * slope + incline * inclined + log_energy * log_energy * bend
 
     @staticmethod
     def _look(log_radius: Tensor) -> Callable[[Tensor], Tensor]:

@@ -42,6 +42,9 @@ from ddcalogen.training.systems._layered_spots import (
 
 __all__ = ["LayeredSampler", "ShowerSampler"]
 
+_MOST_TILT = 0.4
+"""Largest change of the logarithm of a layer's energy that brings a shower to its depth and width."""
+
 
 class ShowerSampler(Sampler):
     """Incident particle to what characterises a shower (stage A), and what brings spots to it.
@@ -67,7 +70,8 @@ class ShowerSampler(Sampler):
         output: SpotsOutput,
     ) -> None:
         outline = networks.outline
-        draws = 2 + 2 * stack.layers + LATENTS + (0 if outline is None else outline.draws)
+        draws = 2 + 2 * stack.layers + LATENTS + (2 if networks.refined else 0)
+        draws += 0 if outline is None else outline.draws
         super().__init__(
             inputs=("energy", "direction", "pdg"),
             noise=(
@@ -85,12 +89,18 @@ class ShowerSampler(Sampler):
 
     # ------------------------------------------------------------------------------------------------- stage A
 
-    def _layer_energies(self, p: Incident, total: Tensor, u: Tensor, z: Tensor) -> Tensor:
-        """Energy of each layer given those before, MeV [B, layers]; u, z [B, 1, layers]."""
+    def _layer_energies(
+        self, p: Incident, total: Tensor, u: Tensor, z: Tensor, development: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Energy of each layer given those before, MeV [B, layers]; u, z [B, 1, layers].
+
+        With a `development` [B, 1] each, to which they are brought in the end.
+        """
         net = self.networks
-        fixed = torch.split(net.layer_features(p, total), 1, 2)
+        fixed = torch.split(net.layer_features(p, total, development), 1, 2)
         gaps = 0.1 * (p.path - torch.cat([p.path[:, :1], p.path[:, :-1]], 1))
         gap = torch.split(gaps[:, None], 1, 2)
+        to_mean = None if development is None else torch.split((0.1 * (development[0] - p.path))[:, None], 1, 2)
         noise = zip(torch.split(u, 1, 2), torch.split(z, 1, 2), strict=True)
         share = (1.0 / total)[:, :, None]
         before = torch.zeros_like(share)
@@ -98,7 +108,10 @@ class ShowerSampler(Sampler):
         energies = []
         for layer, (u_layer, z_layer) in enumerate(noise):
             moment = moment + before * gap[layer]
-            features = torch.cat([fixed[layer], *net.history(before, rest, moment, last)], 1)
+            history = net.history(before, rest, moment, last)
+            if to_mean is not None:
+                history.append(net.ahead(to_mean[layer], rest, moment, total[:, :, None]))
+            features = torch.cat([fixed[layer], *history], 1)
             levels = None if net.layer_levels is None else net.layer_levels[:, layer : layer + 1]
             drawn = torch.clamp(net.layer.draw(features, u_layer, z_layer, levels), 0.0, 8.5)
             energy = MEV_UNIT * torch.exp(drawn) - MEV_UNIT
@@ -112,7 +125,28 @@ class ShowerSampler(Sampler):
         # never an empty shower: if nothing was drawn, all is in one layer
         nothing = (before[:, :, 0] < 0.02).to(torch.float32)
         energy = energy + nothing * total * (net.index == 8.0).to(torch.float32)
+        energy = energy * (total / net.over_layers(energy))
+        if development is None:
+            return energy
+        energy = energy * torch.exp(self._tilt(p, energy, total, *development))
         return energy * (total / net.over_layers(energy))
+
+    def _tilt(self, p: Incident, energy: Tensor, total: Tensor, mean: Tensor, width: Tensor) -> Tensor:
+        """Logarithms of the factors that bring mean depth and width of layer energies to those given, [B, layers].
+
+        A straight line and a parabola in depth, to first order: as layers know depth and width, little is needed.
+        """
+        net, share = self.networks, energy / total
+        at = net.over_layers(share * p.path)
+        off = p.path - at
+        square = off * off
+        second, third, fourth = (net.over_layers(share * power) for power in (square, square * off, square * square))
+        lack, lack_square = mean - at, width * width - second
+        spread = fourth - second * second
+        scale = 1.0 / torch.clamp(second * spread - third * third, min=1e-2)
+        line = (lack * spread - lack_square * third) * scale
+        parabola = (lack_square * second - lack * third) * scale
+        return torch.clamp(line * off + parabola * (square - second), -_MOST_TILT, _MOST_TILT)
 
     def _outlined_energies(self, p: Incident, total: Tensor, start: Tensor, u: Tensor, z: Tensor) -> Tensor:
         """Energy of each layer given the start and the energies of blocks, MeV [B, layers].
@@ -168,6 +202,19 @@ class ShowerSampler(Sampler):
         # never an empty shower
         return energy + (done < 0.02).to(torch.float32) * total * (net.index == 8.0).to(torch.float32)
 
+    def _development(self, p: Incident, total: Tensor, u: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean depth and width of a shower in radiation lengths, [B, 1] each; u, z [B, 1, 2]."""
+        net, features = self.networks, self.networks.energy_features(p, total)
+        of_depth, of_width = zip(torch.split(u, 1, 2), torch.split(z, 1, 2), strict=True)
+        depth = net.depth.draw(features, *of_depth)
+        scaled = (depth - net.depth.centre) / net.depth.scale
+        width = net.width.draw(torch.cat([features, scaled], 1), *of_width)
+        drawn = torch.cat([depth[:, :, 0], width[:, :, 0]], 1)
+        # never beyond what was seen in training
+        drawn = torch.minimum(torch.maximum(drawn, net.development_range[:, 0]), net.development_range[:, 1])
+        drawn = torch.exp(drawn + net.over_corrections(net.spot_terms(p), net.development_correction))
+        return drawn[:, :1], drawn[:, 1:]
+
     def _start(self, p: Incident, u: Tensor) -> Tensor | None:
         """Layer where a hadron shower starts, [B, 1]; None if the networks do not draw it."""
         outline = self.networks.outline
@@ -195,7 +242,8 @@ class ShowerSampler(Sampler):
         if net.refined:
             total = total * torch.exp(net.over_corrections(net.response_terms(p), net.response_correction))
         if outline is None or start is None:
-            energy = self._layer_energies(p, total, *noise(layers))
+            development = self._development(p, total, *noise(2)) if net.refined else None
+            energy = self._layer_energies(p, total, *noise(layers), development)
         else:
             shares = slice(u.shape[1] - outline.draws, u.shape[1] - 1)
             of_blocks = [torch.cat([a, v[:, None, shares]], 2) for a, v in zip(noise(layers), (u, z), strict=True)]
@@ -212,8 +260,8 @@ class ShowerSampler(Sampler):
         correction = c[:, 0] + c[:, 1] * p.log_energy + c[:, 2] * p.log_energy * p.log_energy
         if net.refined:  # together the layers have about as many as the shower
             slopes = net.count_slopes
-            for k in range(3):  # visible energy, depth and width
-                correction = correction + slopes[k] * summary[:, 2 + k]
+            for k in range(4):  # inclination, visible energy, depth and width
+                correction = correction + slopes[k] * summary[:, 1 + k]
             correction = correction + net.layer_correction[2]
             count = torch.exp(torch.clamp(count, max=7.0)) * there
             wanted = torch.exp(torch.clamp(log_number, max=5.0)) * total / torch.clamp(net.over_layers(count), min=1.0)
@@ -380,7 +428,7 @@ class LayeredSampler(ShowerSampler):
         total, layer_mev, count, latents, mean = self._shower(p, u_shower, z_shower)
         tables = net.tables(net.context_features(p, layer_mev, count, mean, latents), whole=True)
         latents = latents * net.latent_scale + net.latent_centre
-        rings = latents[:, : RINGS - 1] + net.over_corrections(net.ring_terms(p), net.ring_correction)
+        rings = latents[:, : RINGS - 1] + net.over_corrections(net.spot_terms(p), net.ring_correction)
         latents = torch.cat([rings, latents[:, RINGS - 1 :]], 1)
 
         capacity = self.output.capacity  # type: ignore[union-attr]

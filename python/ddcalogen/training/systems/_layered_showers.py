@@ -85,6 +85,10 @@ class ShowerSystem(System[C], Generic[C]):
         response = self._response(every["energy"], total)
         net.response.standardise(response)
         net.response_range.copy_(torch.stack([response.min(), response.max()]))
+        if net.refined:
+            for k, (mixture, values) in enumerate(zip((net.depth, net.width), self._development(every), strict=True)):
+                mixture.standardise(values)
+                net.development_range[k].copy_(torch.stack([values.min(), values.max()]))
         net.number.standardise(torch.log(counts.sum(1, keepdim=True) / total))
         net.count.standardise(torch.log(counts[counts > 0]))
         net.layer.centre.fill_(3.0)
@@ -131,6 +135,7 @@ class ShowerSystem(System[C], Generic[C]):
         net, c = self.networks, self.config
         single = [*net.response.parameters(), *net.number.parameters(), *net.count.parameters()]
         single += [] if net.outline is None else list(net.outline.parameters())
+        single += [*net.depth.parameters(), *net.width.parameters()] if net.refined else []
         latents = {"params": list(net.latent.parameters()), "weight_decay": c.latent_decay}
         layer = [*net.layer.parameters(), *([] if net.layer_levels is None else [net.layer_levels])]
         return {
@@ -143,6 +148,12 @@ class ShowerSystem(System[C], Generic[C]):
             10.0 * torch.log(total / (self.networks.scales.mev_per_gev * energy)) / self.networks.response_width(energy)
         )
 
+    def _development(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logarithms of mean depth and width, [B, 1] each."""
+        p = self.networks.incident(batch["energy"], batch["direction"], batch["pdg"])
+        mean, width = self.networks.development(p, batch["layer_mev"], batch["layer_mev"].sum(1, keepdim=True))
+        return torch.log(mean), torch.log(width.clamp(min=0.1))
+
     def shower_step(self, p: Incident, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:
         """Do one step down the likelihoods."""
         net, layer_mev, counts = self.networks, batch["layer_mev"], batch["layer_counts"]
@@ -153,8 +164,10 @@ class ShowerSystem(System[C], Generic[C]):
                 start = batch["start"]
                 of_shower, of_layer = [outline.start_features(start)], [outline.step_features(start)]
                 of_block = [outline.block_features(outline.sums(layer_mev), layer_mev, start, MEV_UNIT)]
-            history = net.known_history(p, layer_mev, total, self.config.drift)
-            fixed = torch.cat([net.layer_features(p, total), history, *of_layer, *of_block], 1)
+            development = net.development(p, layer_mev, total) if net.refined else None
+            mean_depth = None if development is None else development[0]
+            history = net.known_history(p, layer_mev, total, self.config.drift, mean_depth)
+            fixed = torch.cat([net.layer_features(p, total, development), history, *of_layer, *of_block], 1)
             # layers without energy: spread below zero, where what is drawn counts as none
             layers = torch.where(
                 layer_mev > 0.01, torch.log1p(layer_mev / MEV_UNIT), -0.1 - 0.5 * torch.rand_like(layer_mev)
@@ -181,6 +194,13 @@ class ShowerSystem(System[C], Generic[C]):
             shape = shape + mixture.nll(columns(known), latents[:, k][None]).mean()
         figures = {"layer": layer, "response": response, "number": spots, "count": count, "latents": shape}
         loss = response + spots + count + shape
+        if net.refined:
+            depth, width = self._development(batch)
+            given = net.energy_features(p, total)
+            figures["depth"] = net.depth.nll(columns(given), depth.reshape(1, -1)).mean()
+            given = torch.cat([given, ((depth - net.depth.centre) / net.depth.scale)[:, None]], 1)
+            figures["width"] = net.width.nll(columns(given), width.reshape(1, -1)).mean()
+            loss = loss + figures["depth"] + figures["width"]
         if outline is not None:
             known = torch.cat([net.energy_features(p, total), *of_shower], 1)
             figures["start"] = outline.start_nll(p, batch["start"]).mean()

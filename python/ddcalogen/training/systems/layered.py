@@ -3,8 +3,9 @@
 """Layered electromagnetic shower: layer energies one after the other, spots from tables of quantiles.
 
 Stage A draws what characterises a shower, one number after the other, each from a mixture of Gaussians whose parameters
-a small network gives: visible energy; the energy of each layer given the layers before it (one network for all layers,
-which sees depths in radiation lengths and so the same physics in every layer and at every angle); the number of spots;
+a small network gives: visible energy; mean depth and width in depth; the energy of each layer given these and the
+layers before it (one network for all layers, which sees depths in radiation lengths and so the same physics in every
+layer and at every angle), then brought to the depth and width that were drawn; the number of spots;
 energies in rings around the axis; the dipole of the energy across. Stage B places spots: one small network, evaluated
 once for each layer of a shower, gives tables of quantiles of the spots' radius and energy (quantile regression, R.
 Koenker and G. Bassett, Econometrica 46 (1978) 33) and the first two harmonics of their azimuths, of which tables are
@@ -34,6 +35,7 @@ from ddcalogen.training.system import Optimiser, Stage, Step
 from ddcalogen.training.systems._layered_calibration import (
     cells_of,
     core_shift,
+    development_shifts,
     layer_shifts,
     radius_shift,
     response_shifts,
@@ -67,7 +69,7 @@ Doubles = NDArray[np.float64]
 
 _AT_ONCE = 512
 """Showers merged at once."""
-_DAMPING = 0.9, 0.4
+_DAMPING = 0.9, 0.2
 """Part of a shift that is applied in the first round of the calibration, and how fast it falls: noise averages out."""
 _MOST_CORE = 0.4
 """Of the excess of energy near the axis that the calibration adds."""
@@ -199,13 +201,16 @@ class Layered(ShowerSystem[LayeredConfig]):
             for sample in cells:
                 layer_mev = torch.from_numpy(sample.layer_mev).to(torch.float32) + 1e-6
                 of_showers, _ = net.summary(p, layer_mev, layer_mev.sum(1, keepdim=True))
-                features.append(of_showers[:, 2:5, 0].double().numpy())
-            response_terms, ring_terms = (f(p).double().numpy() for f in (net.response_terms, net.ring_terms))
+                features.append(of_showers[:, 1:5, 0].double().numpy())
+            response_terms, spot_terms = (f(p).double().numpy() for f in (net.response_terms, net.spot_terms))
+            path = p.path.double().numpy()
         response = response_shifts(*cells, log_energy, response_terms)
         net.response_correction.add_(torch.from_numpy(part * response).to(torch.float32))
         core = core_shift(*cells, log_energy)
         net.core_correction.add_(part * core).clamp_(0.0, _MOST_CORE)
-        rings = ring_shifts(*cells, ring_terms)
+        development = development_shifts(*cells, path, spot_terms)
+        net.development_correction.add_(torch.from_numpy(part * development).to(torch.float32))
+        rings = ring_shifts(*cells, spot_terms)
         net.ring_correction.add_(torch.from_numpy(part * rings).to(torch.float32))
         layers = layer_shifts(*cells, log_energy)
         net.layer_correction.add_(torch.from_numpy(part * layers).to(torch.float32))
@@ -219,7 +224,7 @@ class Layered(ShowerSystem[LayeredConfig]):
         nodes = np.linspace(*RADIUS_CORRECTION_RANGE, RADIUS_CORRECTION_NODES + 1)
         level, *slopes_of_radius = net.radius_correction.double().numpy()
         at = np.exp(nodes + level) - RADIUS_OFFSET_MM
-        radius = part * radius_shift(*cells, ring_terms, at, RADIUS_OFFSET_MM)
+        radius = part * radius_shift(*cells, spot_terms, at, RADIUS_OFFSET_MM)
         level = np.maximum.accumulate(nodes + level + radius[0]) - nodes
         net.radius_correction.copy_(torch.from_numpy(np.stack([level, *(slopes_of_radius + radius[1:])])))
         at = np.log(np.maximum(np.exp(nodes) - RADIUS_OFFSET_MM, 0.1))
@@ -233,7 +238,8 @@ class Layered(ShowerSystem[LayeredConfig]):
             "rings": float(abs(rings[0]).mean()),
             "core": core,
             "response": float(response[0]),
-            "depth_slope": float(slopes[1]),
+            "depth_slope": float(slopes[2]),
+            "depth": float(development[0, 0]),
         }
 
     def _spot_step(self, p: Incident, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:

@@ -56,6 +56,8 @@ _BINS = 20
 _ENERGY_BINS = 400
 _SIGMAS = 2.0
 _HALVINGS = 20
+_CLASSES = 12
+"""Of incident particles, in which means are compared: deviations at low and high energy may cancel in all together."""
 _SQUARES = ("JSD", "separation power", "physics distances")
 """Groups of figures that fall with the number of showers, not with its root."""
 
@@ -210,6 +212,21 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, str, bool,
                 return distance(p, q)
 
             yield title, group, title, "", False, binned
+    classes = _classes(reference)
+    for name, (title, _) in reference.readout.scalars.items():
+        values = reference.scalars[name]
+        widths = np.array([values[classes == k].std() for k in range(_CLASSES)])
+
+        def by_class(
+            o: Observables, i: Index, r: Observables, j: Index, name: str = name, widths: Doubles = widths
+        ) -> float:
+            of, off = np.tile(classes, len(o) // len(reference)), []
+            for rows, side, sample in ((i, of, o), (j, classes, r)):
+                number = np.bincount(side[rows], minlength=_CLASSES)
+                off.append(np.bincount(side[rows], sample.scalars[name][rows], _CLASSES) / np.maximum(number, 1))
+            return float(np.sqrt(np.mean(((off[0] - off[1]) / np.maximum(widths, 1e-12)) ** 2)))
+
+        yield title, "means by energy and angle", title, "", False, by_class
     scalars = (
         ("occupancy", "hits"),
         ("sampling fraction", "response"),
@@ -292,6 +309,15 @@ def _figures(reference: Observables) -> Iterator[tuple[str, str, str, str, bool,
         return frechet(physics_features(o)[i] / scale, physics_features(r)[j] / scale)
 
     yield "means and covariances together", "physics distances", "Fréchet distance", "", False, distance_of_moments
+
+
+def _classes(reference: Observables) -> Index:
+    """Class of each incident particle, int64 [N]: quarters of the energies, and thirds of the angles in each."""
+    result = np.zeros(len(reference), np.int64)
+    for k, rows in enumerate(np.array_split(np.argsort(reference.energy_gev, kind="stable"), _CLASSES // 3)):
+        for m, some in enumerate(np.array_split(rows[np.argsort(reference.theta_deg[rows], kind="stable")], 3)):
+            result[some] = 3 * k + m
+    return result
 
 
 def _classified(

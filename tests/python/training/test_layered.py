@@ -30,11 +30,14 @@ from ddcalogen.training.systems._layered_calibration import (
     turn_shifts,
 )
 from ddcalogen.training.systems._layered_networks import (
+    LEAST_LEVEL_RADIUS,
+    RADIUS_NODES,
     Incident,
     LayeredNetworks,
     Mixture,
     level_of_place,
     place_of_level,
+    radius_place,
 )
 from ddcalogen.training.systems._layered_sampler import LayeredSampler
 from ddcalogen.training.systems._layered_spots import (
@@ -338,6 +341,23 @@ class TestSampler:
         assert float((many_spots - few).median()) == pytest.approx(0.2, abs=0.02)
 
 
+def test_the_outermost_radius_that_was_learned_is_found_at_its_level() -> None:
+    """Tables are continued beyond it to level 1, along the parabola of the last interval."""
+    torch.manual_seed(2)
+    net = LayeredNetworks(ECAL, layer_hidden=(8, 8), table_hidden=(8, 8), refined=True)
+    features = torch.randn(3, net.context.weights[0].shape[1], 5)
+    with torch.no_grad():
+        learned, whole = (net.tables(features, whole=k)[:, : RADIUS_NODES + 1] for k in (False, True))
+    places = torch.tensor([0.0, 0.3, 0.93, 0.97, float(place_of_level(torch.tensor(1.0 - LEAST_LEVEL_RADIUS))), 1.0])
+    at = radius_place(places)
+    np.testing.assert_allclose(at[:3], RADIUS_NODES * places[:3], rtol=1e-6)
+    assert bool((at[1:] > at[:-1]).all())
+    assert float(at[-1]) == RADIUS_NODES
+    part = float(at[4]) - (RADIUS_NODES - 1)
+    found = whole[:, -2] + part * (whole[:, -1] - whole[:, -2])
+    np.testing.assert_allclose(found, learned[:, -1], rtol=1e-4)
+
+
 def showers_in_depth(seed: int, number: int = 40) -> tuple[LayeredNetworks, Incident, torch.Tensor]:
     """Networks, inclined particles, and layer energies [number, 30] that rise and fall with some noise."""
     torch.manual_seed(seed)
@@ -561,7 +581,7 @@ class TestCalibration:
         truth = self.sample(made.log_mev + 0.1, made.radius_mm * 1.2)
         beyond = np.log([[8.5], [4.5], [6.5]])
         np.testing.assert_array_equal(spectrum_shift(made, truth, beyond, (7.0, 20.0)), 0.0)
-        shift = radius_shift(made, truth, self.terms(np.zeros(30)), np.array([1.0, 2.5, 530.0]), 1.5)
+        shift = radius_shift(made, truth, self.terms(np.zeros(30)), np.array([1.0, 2.5, 930.0]), 1.5)
         np.testing.assert_array_equal(shift, 0.0)
 
     def test_too_few_cells_shift_nothing(self) -> None:

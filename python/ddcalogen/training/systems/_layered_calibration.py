@@ -45,7 +45,9 @@ Doubles = NDArray[np.float64]
 _SPECTRUM_RANGE_MEV = (0.015, 150.0)
 _SPECTRUM_FADES_MEV = ((4.0, 8.0), (2.0, 4.0), (3.5, 6.0))
 """Where the correction ends, for each zone of radii: cells of more energy are sums of several spots, or too few."""
-_RADIUS_FADES_MM = ((3.0, 6.0), (300.0, 500.0))
+_RADIUS_FADES_MM = ((3.0, 6.0), (500.0, 900.0))
+_RADIUS_PRIOR = 0.1
+"""Standard deviation expected of each term of the correction of the logarithms of radii."""
 _SPECTRA_FADES_MEV = ((4.0, 8.0), (6.0, 12.0), (5.0, 9.0))
 """The same for spectra that change with the incident energy: less is taken where there are few cells."""
 _SPECTRUM_PRIOR = (0.1, 0.05)
@@ -408,7 +410,7 @@ def radius_shift(made: CellSample, truth: CellSample, terms: Doubles, radius_mm:
     """Shift of ln(r + offset) that brings the distances of the model's cells to Geant4's, and how it changes.
 
     Inside a cell's width and far out, where there are few cells, there is none. Fitted as linear in the terms to the
-    shifts of fifteen groups of showers.
+    shifts of fifteen groups of showers; the less sure a shift is, the less of it is taken.
 
     Parameters
     ----------
@@ -422,7 +424,7 @@ def radius_shift(made: CellSample, truth: CellSample, terms: Doubles, radius_mm:
     Doubles
         One row for each term, of the length of `radius_mm`.
     """
-    grid = np.geomspace(2.0, 520.0, 80)
+    grid = np.geomspace(2.0, 1.01 * _RADIUS_FADES_MM[1][1], 90)
     at = np.log(grid + offset_mm)
     near, far = _RADIUS_FADES_MM
     fade = np.clip((grid - near[0]) / (near[1] - near[0]), 0.0, 1.0)
@@ -430,14 +432,16 @@ def radius_shift(made: CellSample, truth: CellSample, terms: Doubles, radius_mm:
     groups = []
     for rows in np.array_split(np.argsort(terms[:, 1], kind="stable"), 5):
         groups += [g for g in np.array_split(rows[np.argsort(terms[rows, 2], kind="stable")], 3) if len(g)]
-    shifts = []
+    size = terms.shape[1]
+    known, seen = np.tile(np.eye(size) / _RADIUS_PRIOR**2, (len(grid), 1, 1)), np.zeros((len(grid), size))
     for group in groups:
         chosen = np.zeros(len(terms), bool)
         chosen[group] = True
         mine, theirs = (np.log(s.radius_mm[chosen[s.shower]] + offset_mm) for s in (made, truth))
-        shifts.append(fade * _quantile_shift(mine, theirs, at))
-    x = np.array([terms[group].mean(0) for group in groups])
-    planes = np.linalg.lstsq(x, np.array(shifts), rcond=None)[0]
+        x, weight = terms[group].mean(0), 1.0 / _variance_of_quantiles(theirs, at)
+        known += weight[:, None, None] * np.outer(x, x)
+        seen += (weight * _quantile_shift(mine, theirs, at))[:, None] * x
+    planes = fade * np.linalg.solve(known, seen[:, :, None])[:, :, 0].T
     return np.stack([np.interp(radius_mm, grid, plane, left=0.0, right=0.0) for plane in planes])
 
 

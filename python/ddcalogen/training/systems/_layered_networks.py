@@ -39,6 +39,7 @@ __all__ = [
     "QuantileTables",
     "Scales",
     "place_of_level",
+    "radius_place",
     "scales_of",
 ]
 
@@ -56,7 +57,7 @@ SPECTRUM_NODES, SPECTRUM_RANGE = 1024, (-8.0, 14.0)
 """Table from x = logit of the share of spots below an energy to the logarithm of that energy."""
 SPECTRUM_ZONES_MM = (7.0, 20.0)
 """Radii between the zones that have spectra of their own: spots share a readout cell more often near the axis."""
-RADIUS_CORRECTION_NODES, RADIUS_CORRECTION_RANGE = 48, (0.4, 6.4)
+RADIUS_CORRECTION_NODES, RADIUS_CORRECTION_RANGE = 52, (0.4, 6.9)
 """Table of the correction of radii, over ln(r + offset)."""
 LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4
 """Levels of the first nodes; those of the last are their complements."""
@@ -243,6 +244,16 @@ def place_of_level(u: Tensor) -> Tensor:
 def level_of_place(v: Tensor) -> Tensor:
     """Inverse of `place_of_level`."""
     return torch.where(v < 0.5, 2.0 * v * v, 1.0 - 2.0 * (1.0 - v) * (1.0 - v))
+
+
+def radius_place(v: Tensor) -> Tensor:
+    """Place among the nodes of a table of radii, 0 .. RADIUS_NODES, of a place 0 .. 1 as from `place_of_level`.
+
+    In the last interval, where the few spots are that go far, ln(r) is a parabola: Geant4's spots thin out there.
+    """
+    place = v * float(RADIUS_NODES)
+    last = torch.relu(place - (RADIUS_NODES - 1.0))
+    return place - last + last * last
 
 
 @dataclasses.dataclass(frozen=True)
@@ -592,16 +603,19 @@ class LayeredNetworks(nn.Module):
         """Quantiles in increasing order by construction: [B, F, M] -> [B, rows, M]; `raw`: the network's, if known.
 
         The outermost nodes are quantiles of levels LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY and their complements (which
-        can be fitted); with `whole` they are continued in straight lines to levels 0 and 1, radii outwards only.
+        can be fitted); with `whole` they are continued in straight lines to levels 0 and 1, radii outwards only, and
+        these along the parabola of `radius_place`.
         """
         raw = self.context(features) if raw is None else raw
         batch, _, columns = raw.shape
 
-        def increasing(values: Tensor, start: float, step: float, least: float, *, low: bool, high: bool) -> Tensor:
+        def increasing(
+            values: Tensor, start: float, step: float, least: float, *, low: bool, high: bool, power: int = 1
+        ) -> Tensor:
             first = start + values[..., :1, :]
             steps = step * torch.exp(3.0 * torch.tanh(values[..., 1:, :] * (1.0 / 3.0)))
             nodes = torch.cat([first, first + torch.cumsum(steps, -2)], -2)
-            beyond = 1.0 / (1.0 - steps.shape[-2] * math.sqrt(0.5 * least)) - 1.0
+            beyond = (1.0 - steps.shape[-2] * math.sqrt(0.5 * least)) ** -power - 1.0
             if low:
                 nodes = torch.cat([nodes[..., :1, :] - beyond * steps[..., :1, :], nodes[..., 1:, :]], -2)
             if high:
@@ -610,7 +624,7 @@ class LayeredNetworks(nn.Module):
 
         at, size = self.tables_of.radius, self.tables_of.energy
         corrected = whole and self.refined
-        radius = increasing(raw[:, :at], 0.45, 0.2, LEAST_LEVEL_RADIUS, low=False, high=corrected)
+        radius = increasing(raw[:, :at], 0.45, 0.2, LEAST_LEVEL_RADIUS, low=False, high=corrected, power=2)
         if corrected:
             radius = self._corrected(radius, features[:, :1, :1], features[:, _INCLINE : _INCLINE + 1, :1])
         bands = raw[:, at : at + size].reshape(batch, ENERGY_BANDS, ENERGY_NODES + 1, columns)

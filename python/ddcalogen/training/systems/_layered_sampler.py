@@ -31,6 +31,7 @@ from ddcalogen.training.systems._layered_networks import (
     Incident,
     LayeredNetworks,
     place_of_level,
+    radius_place,
 )
 from ddcalogen.training.systems._layered_spots import (
     LATENTS,
@@ -456,7 +457,7 @@ class LayeredSampler(ShowerSampler):
         noise = packed.noise(u_spot)
         rank = (packed.place - of_slot(number_before)).to(torch.float32)
         place = place_of_level((rank + noise[:, 0]) * of_slot(1.0 / torch.clamp(count, min=1.0)))
-        log_radius = look(0, place * float(RADIUS_NODES), RADIUS_NODES)
+        log_radius = look(0, radius_place(place), RADIUS_NODES)
         radius = torch.clamp(torch.exp(log_radius) - RADIUS_OFFSET_MM, min=0.0)
         level = rank * GOLDEN + of_slot(u_layer)
         level = place_of_level(level - torch.floor(level)) * float(ENERGY_NODES)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,20 @@ def test_the_model_with_an_error_is_the_one_farther_away(truth: Showers) -> None
     assert wide["W1 × 100", "E rad"].verdict == "second"
 
 
+def test_errors_that_cancel_over_all_energies_are_found(truth: Showers) -> None:
+    """Of the second model's showers those of low energy have 10 % too much, the others too little."""
+    factor = np.where(truth.energy_gev < np.median(truth.energy_gev), 1.1, 0.9)[truth.shower_of_point]
+    wrong = dataclasses.replace(truth, point_energy_gev=(truth.point_energy_gev * factor).astype(np.float32))
+    found = contest(truth, [truth], [wrong])
+    together, apart = (
+        found["means", "mean visible / incident energy"],
+        found["means by energy and angle", "visible / incident energy"],
+    )
+    assert apart.verdict == "first"
+    assert apart.second > 5.0 * apart.first
+    assert apart.gain.value / apart.gain.error > 2.0 * abs(together.gain.value) / together.gain.error
+
+
 def test_a_pairing_resolves_what_the_spread_of_showers_hides(truth: Showers) -> None:
     """0.3 % more energy: a tenth of the spread over showers divided by the root of their number."""
     found = contest(truth, [truth], [distort(truth, DEPTH_MM, energy=1.003)])
@@ -85,7 +100,7 @@ def test_an_observable_is_decided_by_all_its_figures(truth: Showers) -> None:
     of = {s.observable: s for s in summed}
     assert sum(s.figures for s in summed) == len(figures)
     assert of["visible / incident energy"].verdict == "first"
-    assert of["visible / incident energy"].figures == 4
+    assert of["visible / incident energy"].figures == 5
     assert of["centre of gravity in depth"].verdict == "undecided"
 
 

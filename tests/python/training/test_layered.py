@@ -341,6 +341,29 @@ class TestSampler:
         assert float((many_spots - few).median()) == pytest.approx(0.2, abs=0.02)
 
 
+def test_corrections_are_straight_lines_between_energies() -> None:
+    log_energy = torch.tensor([-3.0, -2.5, -1.5, -0.75, 1.5, 2.0])[:, None]
+    terms = LayeredNetworks.spot_terms(log_energy, torch.full((6, 1), 0.3))
+    wanted = np.zeros((6, 6))
+    wanted[:, 5] = 0.3
+    wanted[[0, 1, 2, 4, 5], [0, 0, 1, 4, 4]] = 1.0
+    wanted[3, 1:3] = 0.25, 0.75
+    np.testing.assert_allclose(terms, wanted, atol=1e-6)
+
+
+def test_radii_move_by_the_correction_of_their_shower() -> None:
+    torch.manual_seed(5)
+    net = LayeredNetworks(ECAL, layer_hidden=(8, 8), table_hidden=(8, 8), refined=True)
+    features = torch.randn(2, net.context.weights[0].shape[1], 5)
+    features[:, 0], features[:, 1] = torch.tensor([[-0.5], [0.5]]), 0.0
+    with torch.no_grad():
+        before = net.tables(features, whole=True)[:, : RADIUS_NODES + 1]
+        net.radius_correction[2], net.radius_correction[3] = 0.1, -0.2
+        after = net.tables(features, whole=True)[:, : RADIUS_NODES + 1]
+    np.testing.assert_allclose((after - before)[0], 0.1, atol=1e-5)
+    np.testing.assert_allclose((after - before)[1], -0.2, atol=1e-5)
+
+
 def test_the_outermost_radius_that_was_learned_is_found_at_its_level() -> None:
     """Tables are continued beyond it to level 1, along the parabola of the last interval."""
     torch.manual_seed(2)
@@ -480,8 +503,8 @@ class TestCalibration:
         truth = dataclasses.replace(self.sample(log_mev + 0.03, moved), cell_radius_mm=radius)
         at = np.tile(np.log([0.1, 0.2, 0.4]), (3, 1))
         np.testing.assert_allclose(spectrum_shift(made, truth, at, (7.0, 20.0)), 0.03, atol=0.008)
-        terms = self.terms(np.linspace(-1.0, 1.0, 30), np.arange(30) % 3 / 2.0)
-        level, *slopes = radius_shift(made, truth, terms, np.array([10.0, 20.0, 40.0]), 1.5)
+        of = np.linspace(-1.0, 1.0, 30), np.arange(30) % 3 / 2.0
+        level, *slopes = radius_shift(made, truth, *of, self.terms(*of), np.array([10.0, 20.0, 40.0]), 1.5)
         np.testing.assert_allclose(level, 0.05, atol=0.015)
         np.testing.assert_allclose(slopes, 0.0, atol=0.02)
 
@@ -509,7 +532,8 @@ class TestCalibration:
         made = self.sample(rng.normal(-1.0, 1.0, 300_000), radius)
         moved = np.exp(np.log(radius + 1.5) + (0.04 * log_energy - 0.05 * incline)[made.shower]) - 1.5
         truth, at = self.sample(made.log_mev, moved), np.array([15.0, 30.0])
-        _, slope, inclined = radius_shift(made, truth, self.terms(log_energy, incline), at, 1.5)
+        terms = self.terms(log_energy, incline)
+        _, slope, inclined = radius_shift(made, truth, log_energy, incline, terms, at, 1.5)
         np.testing.assert_allclose(slope, 0.04, atol=0.012)
         np.testing.assert_allclose(inclined, -0.05, atol=0.02)
 
@@ -560,7 +584,7 @@ class TestCalibration:
         made, truth = (
             self.sample(none, none, np.exp(-((path / s - peak) ** 2) / 20.0)) for s in (np.ones_like(scale), scale)
         )
-        shift = development_shifts(made, truth, path, terms)
+        shift = development_shifts(made, truth, terms[:, 1], path, terms)
         np.testing.assert_allclose(shift, [[0.03, 0.03], [0.02, 0.02], [0.0, 0.0]], atol=0.004)
 
     def test_rings_move_with_energy_and_inclination(self) -> None:
@@ -571,7 +595,8 @@ class TestCalibration:
         factor = np.ones((4000, 7))
         factor[:, 2] = np.exp(0.05 + 0.06 * terms[:, 1] - 0.1 * terms[:, 2])
         none = np.zeros(1)
-        shift = ring_shifts(*(self.sample(none, none, ring_mev=m) for m in (mev, mev * factor)), terms)
+        samples = (self.sample(none, none, ring_mev=m) for m in (mev, mev * factor))
+        shift = ring_shifts(*samples, terms[:, 1], terms[:, 2], terms)
         np.testing.assert_allclose(shift[:, 2], [0.05, 0.06, -0.1], atol=0.02)
         np.testing.assert_allclose(shift[:, 3:], 0.0, atol=0.02)
 
@@ -581,7 +606,8 @@ class TestCalibration:
         truth = self.sample(made.log_mev + 0.1, made.radius_mm * 1.2)
         beyond = np.log([[8.5], [4.5], [6.5]])
         np.testing.assert_array_equal(spectrum_shift(made, truth, beyond, (7.0, 20.0)), 0.0)
-        shift = radius_shift(made, truth, self.terms(np.zeros(30)), np.array([1.0, 2.5, 930.0]), 1.5)
+        of, at = (np.zeros(30), np.zeros(30)), np.array([1.0, 2.5, 930.0])
+        shift = radius_shift(made, truth, *of, self.terms(*of), at, 1.5)
         np.testing.assert_array_equal(shift, 0.0)
 
     def test_too_few_cells_shift_nothing(self) -> None:

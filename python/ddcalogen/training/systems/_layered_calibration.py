@@ -202,15 +202,19 @@ def response_shifts(made: CellSample, truth: CellSample, log_energy: Doubles, te
     return np.asarray(np.linalg.solve(known, terms.T @ (weight * gain)), np.float64)
 
 
-def development_shifts(made: CellSample, truth: CellSample, path: Doubles, terms: Doubles) -> Doubles:
+def development_shifts(
+    made: CellSample, truth: CellSample, log_energy: Doubles, path: Doubles, terms: Doubles
+) -> Doubles:
     """Shifts of the logarithms of mean depth and width, for each of the terms: float64 [K, 2].
 
     Parameters
     ----------
+    log_energy
+        float64 [N], scaled logarithm of the incident energy; showers of about the same count by their fluctuations.
     path
         float64 [N, layers], depths of the layers along the axes of the showers.
     terms
-        float64 [N, K], of the showers; the second is what showers are binned in for their fluctuations.
+        float64 [N, K], of the showers.
     """
     logarithms = []
     for s in (made, truth):
@@ -222,14 +226,14 @@ def development_shifts(made: CellSample, truth: CellSample, path: Doubles, terms
     result = np.zeros((terms.shape[1], 2))
     for k in range(2):
         weight = np.zeros(len(gain))
-        for rows in np.array_split(np.argsort(terms[:, 1], kind="stable"), _ENERGY_BINS):
+        for rows in np.array_split(np.argsort(log_energy, kind="stable"), _ENERGY_BINS):
             weight[rows] = 1.0 / (gain[rows, k].var() + 1e-6) if len(rows) else 0.0
         known = terms.T @ (weight[:, None] * terms) + np.eye(terms.shape[1]) / _DEVELOPMENT_PRIOR**2
         result[:, k] = np.linalg.solve(known, terms.T @ (weight * gain[:, k]))
     return np.asarray(np.clip(result, -_MOST, _MOST), np.float64)
 
 
-def ring_shifts(made: CellSample, truth: CellSample, terms: Doubles) -> Doubles:
+def ring_shifts(made: CellSample, truth: CellSample, log_energy: Doubles, incline: Doubles, terms: Doubles) -> Doubles:
     """Shifts of the logits of rings, for each of the terms: float64 [K, rings - 1].
 
     Of each ring the logit of its energy as a share of what lies in it and outside is compared, of the sums over
@@ -237,12 +241,14 @@ def ring_shifts(made: CellSample, truth: CellSample, terms: Doubles) -> Doubles:
 
     Parameters
     ----------
+    log_energy, incline
+        float64 [N], scaled logarithm of the incident energy and inclination; showers of about the same are compared.
     terms
-        float64 [N, K], of the showers: one, scaled logarithm of the incident energy, inclination, and others.
+        float64 [N, K], of the showers.
     """
     groups = []
-    for rows in np.array_split(np.argsort(terms[:, 1], kind="stable"), _ENERGY_BINS):
-        groups += np.array_split(rows[np.argsort(terms[rows, 2], kind="stable")], _INCLINE_BINS)
+    for rows in np.array_split(np.argsort(log_energy, kind="stable"), _ENERGY_BINS):
+        groups += np.array_split(rows[np.argsort(incline[rows], kind="stable")], _INCLINE_BINS)
     groups = [g for g in groups if len(g) > 1]
     rings = truth.ring_mev.shape[1]
     result = np.zeros((terms.shape[1], rings - 1))
@@ -406,16 +412,26 @@ def spectrum_shifts(
     return result
 
 
-def radius_shift(made: CellSample, truth: CellSample, terms: Doubles, radius_mm: Doubles, offset_mm: float) -> Doubles:
+def radius_shift(
+    made: CellSample,
+    truth: CellSample,
+    log_energy: Doubles,
+    incline: Doubles,
+    terms: Doubles,
+    radius_mm: Doubles,
+    offset_mm: float,
+) -> Doubles:
     """Shift of ln(r + offset) that brings the distances of the model's cells to Geant4's, and how it changes.
 
     Inside a cell's width and far out, where there are few cells, there is none. Fitted as linear in the terms to the
-    shifts of fifteen groups of showers; the less sure a shift is, the less of it is taken.
+    shifts of groups of showers; the less sure a shift is, the less of it is taken.
 
     Parameters
     ----------
+    log_energy, incline
+        float64 [N], scaled logarithm of the incident energy and inclination; showers of about the same are compared.
     terms
-        float64 [N, K]: one, scaled logarithm of the incident energy, inclination, and others.
+        float64 [N, K], of the showers.
     radius_mm
         float64 [R], increasing: where the shift is wanted.
 
@@ -430,8 +446,8 @@ def radius_shift(made: CellSample, truth: CellSample, terms: Doubles, radius_mm:
     fade = np.clip((grid - near[0]) / (near[1] - near[0]), 0.0, 1.0)
     fade *= np.clip((far[1] - grid) / (far[1] - far[0]), 0.0, 1.0)
     groups = []
-    for rows in np.array_split(np.argsort(terms[:, 1], kind="stable"), 5):
-        groups += [g for g in np.array_split(rows[np.argsort(terms[rows, 2], kind="stable")], 3) if len(g)]
+    for rows in np.array_split(np.argsort(log_energy, kind="stable"), _ENERGY_BINS):
+        groups += [g for g in np.array_split(rows[np.argsort(incline[rows], kind="stable")], 3) if len(g)]
     size = terms.shape[1]
     known, seen = np.tile(np.eye(size) / _RADIUS_PRIOR**2, (len(grid), 1, 1)), np.zeros((len(grid), size))
     for group in groups:

@@ -61,10 +61,12 @@ RADIUS_CORRECTION_NODES, RADIUS_CORRECTION_RANGE = 52, (0.4, 6.9)
 """Table of the correction of radii, over ln(r + offset)."""
 LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4
 """Levels of the first nodes; those of the last are their complements."""
-RESPONSE_CORRECTIONS = 4
-"""Terms of the correction of the visible energy."""
-SPOT_CORRECTIONS = 4
+ENERGY_KNOTS = (-2.5, -1.5, -0.5, 0.5, 1.5)
+"""Knots of corrections over the scaled logarithm of the incident energy: 0.5, 2, 8, 33 and 134 GeV."""
+SPOT_CORRECTIONS = len(ENERGY_KNOTS) + 1
 """Terms of the corrections of depth, width, rings and radii, see `LayeredNetworks.spot_terms`."""
+RESPONSE_CORRECTIONS = SPOT_CORRECTIONS + 1
+"""Terms of the correction of the visible energy."""
 AXIS_LOG_RADIUS, AXIS_EXCESS = 1.03, 3.0
 """Inside this ln(r + offset), of a radius of 1.3 mm, energies rise by this much more (place in the spectrum)."""
 TURN_AMPLITUDES = 4
@@ -443,12 +445,16 @@ class LayeredNetworks(nn.Module):
     def response_terms(p: Incident) -> Tensor:
         """What the correction of the visible energy is linear in, [B, RESPONSE_CORRECTIONS]; the field lies along x."""
         along_field = p.along_x * p.along_x - p.along_y * p.along_y
-        return torch.cat([torch.ones_like(p.energy), p.log_energy, p.incline, p.incline * along_field], 1)
+        return torch.cat([LayeredNetworks.spot_terms(p.log_energy, p.incline), p.incline * along_field], 1)
 
     @staticmethod
-    def spot_terms(p: Incident) -> Tensor:
-        """What the corrections of depth, width, rings and radii are linear in, [B, SPOT_CORRECTIONS]."""
-        return torch.cat([torch.ones_like(p.energy), p.log_energy, p.incline, p.log_energy * p.log_energy], 1)
+    def spot_terms(log_energy: Tensor, incline: Tensor) -> Tensor:
+        """What the corrections of depth, width, rings and radii are linear in, [B, SPOT_CORRECTIONS].
+
+        How near the energy is to each of the knots, so that corrections are straight lines between them; inclination.
+        """
+        inside = torch.clamp(log_energy, ENERGY_KNOTS[0], ENERGY_KNOTS[-1])
+        return torch.cat([*(torch.relu(1.0 - torch.abs(inside - knot)) for knot in ENERGY_KNOTS), incline], 1)
 
     @staticmethod
     def over_corrections(terms: Tensor, correction: Tensor) -> Tensor:
@@ -626,7 +632,8 @@ class LayeredNetworks(nn.Module):
         corrected = whole and self.refined
         radius = increasing(raw[:, :at], 0.45, 0.2, LEAST_LEVEL_RADIUS, low=False, high=corrected, power=2)
         if corrected:
-            radius = self._corrected(radius, features[:, :1, :1], features[:, _INCLINE : _INCLINE + 1, :1])
+            terms = self.spot_terms(features[:, 0, :1], features[:, _INCLINE, :1])
+            radius = radius + self._look(radius)(self.over_corrections(terms, self.radius_correction))
         bands = raw[:, at : at + size].reshape(batch, ENERGY_BANDS, ENERGY_NODES + 1, columns)
         energy = increasing(bands, SPECTRUM_RANGE[0] + 3.0, 0.6, LEAST_LEVEL_ENERGY, low=whole, high=whole)
         turn = self._turns(self.harmonics(raw[:, at + size :], features, radius if corrected else None))
@@ -677,26 +684,22 @@ class LayeredNetworks(nn.Module):
         turn = self.turn_of_uniform + torch.matmul(self.turn_of_harmonics, moved)
         return turn.reshape(len(a), -1, a.shape[2])
 
-    def _corrected(self, radius: Tensor, log_energy: Tensor, incline: Tensor) -> Tensor:
-        """Add the correction to radii, as ln(r + offset) [B, nodes, layers]; `log_energy`, `incline` [B, 1, 1].
-
-        It is linear in `spot_terms`.
-        """
-        look = self._look(radius)
-        level, slope, inclined, bend = (look(table) for table in self.radius_correction)
-        return radius + level + log_energy * slope + incline * inclined + log_energy * log_energy * bend
-
     @staticmethod
     def _look(log_radius: Tensor) -> Callable[[Tensor], Tensor]:
-        """Interpolation in tables over ln(r + offset), RADIUS_CORRECTION_NODES + 1 values each."""
+        """Interpolation in tables over ln(r + offset), RADIUS_CORRECTION_NODES + 1 values each, [B, ...].
+
+        A table is one for all showers, or one for each.
+        """
         low, high = RADIUS_CORRECTION_RANGE
         place = (log_radius - low) * (RADIUS_CORRECTION_NODES / (high - low))
         place = torch.clamp(place, 0.0, RADIUS_CORRECTION_NODES - 0.001)
         cell = torch.floor(place)
-        at, part = cell.to(torch.int64).reshape(-1), place - cell
+        at, part = cell.to(torch.int64), place - cell
+        first = torch.arange(log_radius.shape[0])[:, None, None] * (RADIUS_CORRECTION_NODES + 1)
 
         def look(table: Tensor) -> Tensor:
-            below, above = (torch.gather(table, 0, at + k).reshape(log_radius.shape) for k in (0, 1))
+            index = (at if table.dim() == 1 else at + first).reshape(-1)
+            below, above = (torch.gather(table.reshape(-1), 0, index + k).reshape(log_radius.shape) for k in (0, 1))
             return below + part * (above - below)
 
         return look

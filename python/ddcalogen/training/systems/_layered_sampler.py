@@ -213,7 +213,8 @@ class ShowerSampler(Sampler):
         drawn = torch.cat([depth[:, :, 0], width[:, :, 0]], 1)
         # never beyond what was seen in training
         drawn = torch.minimum(torch.maximum(drawn, net.development_range[:, 0]), net.development_range[:, 1])
-        drawn = torch.exp(drawn + net.over_corrections(net.spot_terms(p), net.development_correction))
+        terms = net.spot_terms(p.log_energy, p.incline)
+        drawn = torch.exp(drawn + net.over_corrections(terms, net.development_correction))
         return drawn[:, :1], drawn[:, 1:]
 
     def _start(self, p: Incident, u: Tensor) -> Tensor | None:
@@ -429,7 +430,9 @@ class LayeredSampler(ShowerSampler):
         total, layer_mev, count, latents, mean = self._shower(p, u_shower, z_shower)
         tables = net.tables(net.context_features(p, layer_mev, count, mean, latents), whole=True)
         latents = latents * net.latent_scale + net.latent_centre
-        rings = latents[:, : RINGS - 1] + net.over_corrections(net.spot_terms(p), net.ring_correction)
+        rings = latents[:, : RINGS - 1] + net.over_corrections(
+            net.spot_terms(p.log_energy, p.incline), net.ring_correction
+        )
         latents = torch.cat([rings, latents[:, RINGS - 1 :]], 1)
 
         capacity = self.output.capacity  # type: ignore[union-attr]

@@ -46,6 +46,7 @@ from ddcalogen.training.systems._layered_calibration import (
 )
 from ddcalogen.training.systems._layered_networks import (
     ENERGY_BANDS,
+    ENERGY_KNOTS,
     ENERGY_NODES,
     LEAST_LEVEL_ENERGY,
     LEAST_LEVEL_RADIUS,
@@ -202,15 +203,19 @@ class Layered(ShowerSystem[LayeredConfig]):
                 layer_mev = torch.from_numpy(sample.layer_mev).to(torch.float32) + 1e-6
                 of_showers, _ = net.summary(p, layer_mev, layer_mev.sum(1, keepdim=True))
                 features.append(of_showers[:, 1:5, 0].double().numpy())
-            response_terms, spot_terms = (f(p).double().numpy() for f in (net.response_terms, net.spot_terms))
+            response_terms = net.response_terms(p).double().numpy()
+            spot_terms, incline = (
+                net.spot_terms(p.log_energy, p.incline).double().numpy(),
+                p.incline[:, 0].double().numpy(),
+            )
             path = p.path.double().numpy()
         response = response_shifts(*cells, log_energy, response_terms)
         net.response_correction.add_(torch.from_numpy(part * response).to(torch.float32))
         core = core_shift(*cells, log_energy)
         net.core_correction.add_(part * core).clamp_(0.0, _MOST_CORE)
-        development = development_shifts(*cells, path, spot_terms)
+        development = development_shifts(*cells, log_energy, path, spot_terms)
         net.development_correction.add_(torch.from_numpy(part * development).to(torch.float32))
-        rings = ring_shifts(*cells, spot_terms)
+        rings = ring_shifts(*cells, log_energy, incline, spot_terms)
         net.ring_correction.add_(torch.from_numpy(part * rings).to(torch.float32))
         layers = layer_shifts(*cells, log_energy)
         net.layer_correction.add_(torch.from_numpy(part * layers).to(torch.float32))
@@ -222,24 +227,26 @@ class Layered(ShowerSystem[LayeredConfig]):
         level = np.maximum.accumulate(spectrum + spectra[0], 1) - net.log_mev.double().numpy()
         net.spectrum_correction.copy_(torch.from_numpy(np.stack([level, slope + spectra[1]])))
         nodes = np.linspace(*RADIUS_CORRECTION_RANGE, RADIUS_CORRECTION_NODES + 1)
-        level, *slopes_of_radius = net.radius_correction.double().numpy()
-        at = np.exp(nodes + level) - RADIUS_OFFSET_MM
-        radius = part * radius_shift(*cells, spot_terms, at, RADIUS_OFFSET_MM)
-        level = np.maximum.accumulate(nodes + level + radius[0]) - nodes
-        net.radius_correction.copy_(torch.from_numpy(np.stack([level, *(slopes_of_radius + radius[1:])])))
+        tables = net.radius_correction.double().numpy()
+        levels = nodes + tables[: len(ENERGY_KNOTS)]
+        at = np.exp(levels.mean(0)) - RADIUS_OFFSET_MM
+        radius = part * radius_shift(*cells, log_energy, incline, spot_terms, at, RADIUS_OFFSET_MM)
+        levels = np.maximum.accumulate(levels + radius[: len(ENERGY_KNOTS)], 1) - nodes
+        tables = np.concatenate([levels, tables[len(ENERGY_KNOTS) :] + radius[len(ENERGY_KNOTS) :]])
+        net.radius_correction.copy_(torch.from_numpy(tables))
         at = np.log(np.maximum(np.exp(nodes) - RADIUS_OFFSET_MM, 0.1))
         direction = truth.direction.astype(np.float64)
         turns = turn_shifts(*cells, log_energy, direction, at, RING_EDGES_MM)
         net.turn_correction.add_(torch.from_numpy(part * turns).to(torch.float32))
         return {
-            "radius": float(abs(radius[0]).mean()),
+            "radius": float(abs(radius[1]).mean()),
             "layers": float(abs(layers[0]).mean()),
             "turns": float(abs(turns).mean()),
-            "rings": float(abs(rings[0]).mean()),
+            "rings": float(abs(rings[1]).mean()),
             "core": core,
-            "response": float(response[0]),
+            "response": float(response[1]),
             "depth_slope": float(slopes[2]),
-            "depth": float(development[0, 0]),
+            "depth": float(development[1, 0]),
         }
 
     def _spot_step(self, p: Incident, batch: Batch, step: Step) -> Mapping[str, float | Tensor]:

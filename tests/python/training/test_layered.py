@@ -20,6 +20,7 @@ from ddcalogen.training.systems._layered_calibration import (
     CellSample,
     core_shift,
     development_shifts,
+    groups_of_like,
     layer_shifts,
     radius_shift,
     response_shifts,
@@ -343,9 +344,9 @@ class TestSampler:
 
 def test_corrections_are_straight_lines_between_energies() -> None:
     log_energy = torch.tensor([-3.0, -2.5, -1.5, -0.75, 1.5, 2.0])[:, None]
-    terms = LayeredNetworks.spot_terms(log_energy, torch.full((6, 1), 0.3))
-    wanted = np.zeros((6, 6))
-    wanted[:, 5] = 0.3
+    terms = LayeredNetworks.terms(log_energy, torch.full((6, 1), 0.3), torch.full((6, 1), -0.5))
+    wanted = np.zeros((6, 7))
+    wanted[:, 5], wanted[:, 6] = 0.3, -0.15
     wanted[[0, 1, 2, 4, 5], [0, 0, 1, 4, 4]] = 1.0
     wanted[3, 1:3] = 0.25, 0.75
     np.testing.assert_allclose(terms, wanted, atol=1e-6)
@@ -495,6 +496,21 @@ class TestCalibration:
     def terms(log_energy: np.ndarray, incline: np.ndarray | float = 0.0) -> np.ndarray:
         return np.stack([np.ones_like(log_energy), log_energy, np.broadcast_to(incline, log_energy.shape)], 1)
 
+    @staticmethod
+    def groups(log_energy: np.ndarray, incline: np.ndarray) -> list[np.ndarray]:
+        """Fifteen, for samples of few showers."""
+        rows = np.array_split(np.argsort(log_energy, kind="stable"), 5)
+        return [g for part in rows for g in np.array_split(part[np.argsort(incline[part], kind="stable")], 3)]
+
+    def test_groups_are_of_like_showers(self) -> None:
+        """Each shower is in one group; a group's energies, and then its inclinations, are neighbours."""
+        keys = np.random.default_rng(3).uniform(-1.0, 1.0, (3, 4800))
+        groups = groups_of_like(*keys)
+        assert sorted(np.concatenate(groups)) == list(range(4800))
+        assert max(len(g) for g in groups) - min(len(g) for g in groups) <= 2
+        for key, most in zip(keys, (0.3, 0.9, 1.3), strict=True):
+            assert max(np.ptp(key[g]) for g in groups) < most
+
     def test_shifts_lead_from_one_sample_to_the_other(self) -> None:
         rng = np.random.default_rng(0)
         log_mev, radius = rng.normal(-1.5, 0.6, 200_000), rng.gamma(2.0, 12.0, 200_000)
@@ -504,7 +520,8 @@ class TestCalibration:
         at = np.tile(np.log([0.1, 0.2, 0.4]), (3, 1))
         np.testing.assert_allclose(spectrum_shift(made, truth, at, (7.0, 20.0)), 0.03, atol=0.008)
         of = np.linspace(-1.0, 1.0, 30), np.arange(30) % 3 / 2.0
-        level, *slopes = radius_shift(made, truth, *of, self.terms(*of), np.array([10.0, 20.0, 40.0]), 1.5)
+        groups, at = self.groups(*of), np.array([10.0, 20.0, 40.0])
+        level, *slopes = radius_shift(made, truth, groups, self.terms(*of), at, 1.5)
         np.testing.assert_allclose(level, 0.05, atol=0.015)
         np.testing.assert_allclose(slopes, 0.0, atol=0.02)
 
@@ -533,7 +550,7 @@ class TestCalibration:
         moved = np.exp(np.log(radius + 1.5) + (0.04 * log_energy - 0.05 * incline)[made.shower]) - 1.5
         truth, at = self.sample(made.log_mev, moved), np.array([15.0, 30.0])
         terms = self.terms(log_energy, incline)
-        _, slope, inclined = radius_shift(made, truth, log_energy, incline, terms, at, 1.5)
+        _, slope, inclined = radius_shift(made, truth, self.groups(log_energy, incline), terms, at, 1.5)
         np.testing.assert_allclose(slope, 0.04, atol=0.012)
         np.testing.assert_allclose(inclined, -0.05, atol=0.02)
 
@@ -549,20 +566,27 @@ class TestCalibration:
         np.testing.assert_allclose(response_shifts(made, truth, terms[:, 1], terms), wanted, atol=0.005)
 
     def test_azimuths_move_with_the_inclination_and_in_the_field(self) -> None:
-        """Truth: amplitudes 0.05, -0.08 (inclination) and -0.06 (field along x) more than made, in the sixth ring."""
+        """Truth: amplitudes 0.05, -0.08 (inclination) and -0.06 (field along x) more than made, in the sixth ring.
+
+        The second harmonic of the inclination has a part that goes with the fourth power of the sine, too.
+        """
         rng = np.random.default_rng(9)
         sin, turn, number = rng.uniform(0.0, 0.87, 4000), rng.uniform(0.0, 2.0 * math.pi, 4000), 4000
         direction = np.stack([sin * np.cos(turn), sin * np.sin(turn), np.sqrt(1.0 - sin**2)], 1)
         mev = np.tile(np.linspace(3.0, 1.0, 7), (number, 1))
         means = rng.normal(0.0, 0.1, (2, number, 7, 3))
-        second = -0.08 * sin**2 - 0.06 * np.exp(-2j * turn)
+        second = -0.08 * sin**2 + 0.04 * sin**4 - 0.06 * np.exp(-2j * turn)
         means[1, :, 5] += np.stack([0.05 * sin, second.real, second.imag], 1)
         none = np.zeros(1)
         made, truth = (self.sample(none, none, ring_mev=mev, ring_turns=mev[:, :, None] * m) for m in means)
         at = np.log([67.5, 12.5])
         shift = turn_shifts(made, truth, rng.uniform(-1.0, 1.0, number), direction, at, RING_EDGES_MM)
-        np.testing.assert_allclose(shift[:, 0], [0.05, -0.08, -0.06], atol=0.02)
-        np.testing.assert_allclose(shift[:, 1], 0.0, atol=0.02)
+        np.testing.assert_allclose(shift[[0, 3], 0], [0.05, -0.06], atol=0.02)
+        for power in (0.25, 0.75):  # the two parts are hardly told apart, their sum is
+            assert shift[1, 0] * power + shift[2, 0] * power**2 == pytest.approx(
+                -0.08 * power + 0.04 * power**2, abs=0.01
+            )
+        np.testing.assert_allclose(shift[:, 1], 0.0, atol=0.04)
 
     def test_the_core_has_more_energy_where_the_width_of_cells_is_too_small(self) -> None:
         """Only showers of high energy count; the step is limited."""
@@ -596,7 +620,7 @@ class TestCalibration:
         factor[:, 2] = np.exp(0.05 + 0.06 * terms[:, 1] - 0.1 * terms[:, 2])
         none = np.zeros(1)
         samples = (self.sample(none, none, ring_mev=m) for m in (mev, mev * factor))
-        shift = ring_shifts(*samples, terms[:, 1], terms[:, 2], terms)
+        shift = ring_shifts(*samples, self.groups(terms[:, 1], terms[:, 2]), terms)
         np.testing.assert_allclose(shift[:, 2], [0.05, 0.06, -0.1], atol=0.02)
         np.testing.assert_allclose(shift[:, 3:], 0.0, atol=0.02)
 
@@ -607,7 +631,7 @@ class TestCalibration:
         beyond = np.log([[8.5], [4.5], [6.5]])
         np.testing.assert_array_equal(spectrum_shift(made, truth, beyond, (7.0, 20.0)), 0.0)
         of, at = (np.zeros(30), np.zeros(30)), np.array([1.0, 2.5, 930.0])
-        shift = radius_shift(made, truth, *of, self.terms(*of), at, 1.5)
+        shift = radius_shift(made, truth, self.groups(*of), self.terms(*of), at, 1.5)
         np.testing.assert_array_equal(shift, 0.0)
 
     def test_too_few_cells_shift_nothing(self) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "cells_of",
     "core_shift",
     "development_shifts",
+    "groups_of_like",
     "layer_shifts",
     "radius_shift",
     "response_shifts",
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 Doubles = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 _SPECTRUM_RANGE_MEV = (0.015, 150.0)
 _SPECTRUM_FADES_MEV = ((4.0, 8.0), (2.0, 4.0), (3.5, 6.0))
@@ -58,7 +60,7 @@ _CORE_GAIN = 7.0
 _MOST = 0.25
 """Largest shift of a logarithm in one round."""
 _ENERGY_BINS = 8
-_INCLINE_BINS = 4
+_INCLINE_BINS = 3
 _RESPONSE_PRIOR = 0.01
 """Standard deviation expected of each term of the correction of the visible energy."""
 _DEVELOPMENT_PRIOR = 0.03
@@ -233,7 +235,21 @@ def development_shifts(
     return np.asarray(np.clip(result, -_MOST, _MOST), np.float64)
 
 
-def ring_shifts(made: CellSample, truth: CellSample, log_energy: Doubles, incline: Doubles, terms: Doubles) -> Doubles:
+def groups_of_like(log_energy: Doubles, incline: Doubles, along_field: Doubles) -> list[Integers]:
+    """Groups of showers of about the same energy, inclination and direction to the field, int64 [..] each.
+
+    Parameters
+    ----------
+    log_energy, incline, along_field
+        float64 [N], of the showers; any increasing functions of them do.
+    """
+    groups = [np.arange(len(log_energy))]
+    for key, parts in ((log_energy, _ENERGY_BINS), (incline, _INCLINE_BINS), (along_field, 2)):
+        groups = [g[part] for g in groups for part in np.array_split(np.argsort(key[g], kind="stable"), parts)]
+    return [g for g in groups if len(g) > 1]
+
+
+def ring_shifts(made: CellSample, truth: CellSample, groups: Sequence[Integers], terms: Doubles) -> Doubles:
     """Shifts of the logits of rings, for each of the terms: float64 [K, rings - 1].
 
     Of each ring the logit of its energy as a share of what lies in it and outside is compared, of the sums over
@@ -241,15 +257,11 @@ def ring_shifts(made: CellSample, truth: CellSample, log_energy: Doubles, inclin
 
     Parameters
     ----------
-    log_energy, incline
-        float64 [N], scaled logarithm of the incident energy and inclination; showers of about the same are compared.
+    groups
+        Showers that are compared, see `groups_of_like`.
     terms
         float64 [N, K], of the showers.
     """
-    groups = []
-    for rows in np.array_split(np.argsort(log_energy, kind="stable"), _ENERGY_BINS):
-        groups += np.array_split(rows[np.argsort(incline[rows], kind="stable")], _INCLINE_BINS)
-    groups = [g for g in groups if len(g) > 1]
     rings = truth.ring_mev.shape[1]
     result = np.zeros((terms.shape[1], rings - 1))
     if not groups:
@@ -292,6 +304,8 @@ def turn_shifts(
 ) -> Doubles:
     """Shifts of the amplitudes of azimuths: of the first and second harmonic of the inclination, and of the field's.
 
+    The second harmonic of the inclination goes with the square of its sine, and with the fourth power.
+
     Energies of cells in rings, times cosine and sine of their azimuths, are compared; the field's harmonic lies along x
     of the shower frame. The less sure a difference is, the less of it is taken.
 
@@ -309,22 +323,22 @@ def turn_shifts(
     Returns
     -------
     Doubles
-        float64 [3, K].
+        float64 [4, K].
     """
     sin = np.hypot(direction[:, 0], direction[:, 1])
     upright = sin < 1e-3
     e = np.where(upright[:, None], (1.0, 0.0), direction[:, :2] / np.where(upright, 1.0, sin)[:, None])
     along_field, beside = e[:, 0] ** 2 - e[:, 1] ** 2, -2.0 * e[:, 0] * e[:, 1]
     none = np.zeros_like(sin)
-    terms = np.stack([np.stack([sin, none, none], 1), np.stack([none, sin**2, along_field], 1),
-                      np.stack([none, none, beside], 1)], 1)  # fmt: skip
+    terms = np.stack([np.stack([sin, none, none, none], 1), np.stack([none, sin**2, sin**4, along_field], 1),
+                      np.stack([none, none, none, beside], 1)], 1)  # fmt: skip
     bins = [rows for rows in np.array_split(np.argsort(log_energy, kind="stable"), _ENERGY_BINS) if len(rows)]
-    rings, prior = truth.ring_mev.shape[1], np.eye(3) / _TURN_PRIOR**2
-    found = np.zeros((3, rings))
+    rings, prior = truth.ring_mev.shape[1], np.eye(4) / _TURN_PRIOR**2
+    found = np.zeros((4, rings))
     for ring in range(rings):
         share = truth.ring_mev[:, ring] / np.maximum(truth.ring_mev.sum(1), 1e-9)
         off = [s.ring_turns[:, ring] / np.maximum(s.ring_mev.sum(1, keepdims=True), 1e-9) for s in (truth, made)]
-        known, seen = prior.copy(), np.zeros(3)
+        known, seen = prior.copy(), np.zeros(4)
         for rows in bins:
             gain, mine = (off[0] - off[1])[rows], share[rows].mean() * terms[rows]
             weight = 1.0 / (gain.var(0) + 1e-12)
@@ -415,8 +429,7 @@ def spectrum_shifts(
 def radius_shift(
     made: CellSample,
     truth: CellSample,
-    log_energy: Doubles,
-    incline: Doubles,
+    groups: Sequence[Integers],
     terms: Doubles,
     radius_mm: Doubles,
     offset_mm: float,
@@ -428,8 +441,8 @@ def radius_shift(
 
     Parameters
     ----------
-    log_energy, incline
-        float64 [N], scaled logarithm of the incident energy and inclination; showers of about the same are compared.
+    groups
+        Showers that are compared, see `groups_of_like`.
     terms
         float64 [N, K], of the showers.
     radius_mm
@@ -445,9 +458,6 @@ def radius_shift(
     near, far = _RADIUS_FADES_MM
     fade = np.clip((grid - near[0]) / (near[1] - near[0]), 0.0, 1.0)
     fade *= np.clip((far[1] - grid) / (far[1] - far[0]), 0.0, 1.0)
-    groups = []
-    for rows in np.array_split(np.argsort(log_energy, kind="stable"), _ENERGY_BINS):
-        groups += [g for g in np.array_split(rows[np.argsort(incline[rows], kind="stable")], 3) if len(g)]
     size = terms.shape[1]
     known, seen = np.tile(np.eye(size) / _RADIUS_PRIOR**2, (len(grid), 1, 1)), np.zeros((len(grid), size))
     for group in groups:

@@ -63,10 +63,8 @@ LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4
 """Levels of the first nodes; those of the last are their complements."""
 ENERGY_KNOTS = (-2.5, -1.5, -0.5, 0.5, 1.5)
 """Knots of corrections over the scaled logarithm of the incident energy: 0.5, 2, 8, 33 and 134 GeV."""
-SPOT_CORRECTIONS = len(ENERGY_KNOTS) + 1
-"""Terms of the corrections of depth, width, rings and radii, see `LayeredNetworks.spot_terms`."""
-RESPONSE_CORRECTIONS = SPOT_CORRECTIONS + 1
-"""Terms of the correction of the visible energy."""
+CORRECTIONS = len(ENERGY_KNOTS) + 2
+"""Terms of the corrections of visible energy, depth, width, rings and radii, see `LayeredNetworks.terms`."""
 AXIS_LOG_RADIUS, AXIS_EXCESS = 1.03, 3.0
 """Inside this ln(r + offset), of a radius of 1.3 mm, energies rise by this much more (place in the spectrum)."""
 TURN_AMPLITUDES = 4
@@ -358,16 +356,16 @@ class LayeredNetworks(nn.Module):
         if refined:
             self.depth, self.width = Mixture(6, (24, 24), 4, 0.03), Mixture(7, (24, 24), 3, 0.03)
             self.register_buffer("development_range", torch.tensor([[-3.0, 5.0], [-3.0, 5.0]]))
-            self.register_buffer("development_correction", torch.zeros(SPOT_CORRECTIONS, 2))
-            self.register_buffer("radius_correction", torch.zeros(SPOT_CORRECTIONS, RADIUS_CORRECTION_NODES + 1))
+            self.register_buffer("development_correction", torch.zeros(CORRECTIONS, 2))
+            self.register_buffer("radius_correction", torch.zeros(CORRECTIONS, RADIUS_CORRECTION_NODES + 1))
             self.register_buffer("count_slopes", torch.zeros(4))
             zones = len(SPECTRUM_ZONES_MM) + 1
             self.register_buffer("spectrum_correction", torch.zeros(2, zones, SPECTRUM_NODES + 1))
             self.register_buffer("layer_correction", torch.zeros(3, stack.layers))
-            self.register_buffer("response_correction", torch.zeros(RESPONSE_CORRECTIONS))
+            self.register_buffer("response_correction", torch.zeros(CORRECTIONS, 1))
             self.register_buffer("core_correction", torch.zeros(1))
-            self.register_buffer("ring_correction", torch.zeros(SPOT_CORRECTIONS, RINGS - 1))
-            self.register_buffer("turn_correction", torch.zeros(3, RADIUS_CORRECTION_NODES + 1))
+            self.register_buffer("ring_correction", torch.zeros(CORRECTIONS, RINGS - 1))
+            self.register_buffer("turn_correction", torch.zeros(4, RADIUS_CORRECTION_NODES + 1))
         self.number = Mixture(10 + start, (24,), 2, 0.03)
         self.count = Mixture(11 + step, (32,), 2, 0.01)
         self.latent = nn.ModuleList([Mixture(15 + start + k, (32, 24), 3, 0.03) for k in range(LATENTS)])
@@ -442,19 +440,19 @@ class LayeredNetworks(nn.Module):
         return torch.stack([p.log_energy, p.incline, p.incline * p.log_energy, p.lepton], 1)
 
     @staticmethod
-    def response_terms(p: Incident) -> Tensor:
-        """What the correction of the visible energy is linear in, [B, RESPONSE_CORRECTIONS]; the field lies along x."""
-        along_field = p.along_x * p.along_x - p.along_y * p.along_y
-        return torch.cat([LayeredNetworks.spot_terms(p.log_energy, p.incline), p.incline * along_field], 1)
+    def terms(log_energy: Tensor, incline: Tensor, cos_twice: Tensor) -> Tensor:
+        """What the corrections of visible energy, depth, width, rings and radii are linear in, [B, CORRECTIONS].
 
-    @staticmethod
-    def spot_terms(log_energy: Tensor, incline: Tensor) -> Tensor:
-        """What the corrections of depth, width, rings and radii are linear in, [B, SPOT_CORRECTIONS].
-
-        How near the energy is to each of the knots, so that corrections are straight lines between them; inclination.
+        How near the energy is to each of the knots, so that corrections are straight lines between them; inclination,
+        and whether it is along the field, which lies along x (cosine of twice the azimuth). All [B, 1].
         """
         inside = torch.clamp(log_energy, ENERGY_KNOTS[0], ENERGY_KNOTS[-1])
-        return torch.cat([*(torch.relu(1.0 - torch.abs(inside - knot)) for knot in ENERGY_KNOTS), incline], 1)
+        near = [torch.relu(1.0 - torch.abs(inside - knot)) for knot in ENERGY_KNOTS]
+        return torch.cat([*near, incline, incline * cos_twice], 1)
+
+    def terms_of(self, p: Incident) -> Tensor:
+        """`terms` of incident particles."""
+        return self.terms(p.log_energy, p.incline, p.along_x * p.along_x - p.along_y * p.along_y)
 
     @staticmethod
     def over_corrections(terms: Tensor, correction: Tensor) -> Tensor:
@@ -632,7 +630,7 @@ class LayeredNetworks(nn.Module):
         corrected = whole and self.refined
         radius = increasing(raw[:, :at], 0.45, 0.2, LEAST_LEVEL_RADIUS, low=False, high=corrected, power=2)
         if corrected:
-            terms = self.spot_terms(features[:, 0, :1], features[:, _INCLINE, :1])
+            terms = self.terms(features[:, 0, :1], features[:, _INCLINE, :1], features[:, _COS_TWICE, :1])
             radius = radius + self._look(radius)(self.over_corrections(terms, self.radius_correction))
         bands = raw[:, at : at + size].reshape(batch, ENERGY_BANDS, ENERGY_NODES + 1, columns)
         energy = increasing(bands, SPECTRUM_RANGE[0] + 3.0, 0.6, LEAST_LEVEL_ENERGY, low=whole, high=whole)
@@ -665,7 +663,8 @@ class LayeredNetworks(nn.Module):
         sin_squared = torch.clamp(1.0 - cos * cos, min=0.0)
         if radius is not None:
             look, turn = self._look(torch.matmul(self.band_of_radius, radius)), self.turn_correction
-            inclined, elongated, spread = inclined + look(turn[0]), elongated + look(turn[1]), spread + look(turn[2])
+            inclined, spread = inclined + look(turn[0]), spread + look(turn[3])
+            elongated = elongated + look(turn[1]) + look(turn[2]) * sin_squared
         return [
             inclined * torch.sqrt(sin_squared) - bent * feature(_CHARGE_Y),
             -bent * feature(_CHARGE_X),

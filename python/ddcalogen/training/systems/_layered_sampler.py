@@ -213,8 +213,7 @@ class ShowerSampler(Sampler):
         drawn = torch.cat([depth[:, :, 0], width[:, :, 0]], 1)
         # never beyond what was seen in training
         drawn = torch.minimum(torch.maximum(drawn, net.development_range[:, 0]), net.development_range[:, 1])
-        terms = net.spot_terms(p.log_energy, p.incline)
-        drawn = torch.exp(drawn + net.over_corrections(terms, net.development_correction))
+        drawn = torch.exp(drawn + net.over_corrections(net.terms_of(p), net.development_correction))
         return drawn[:, :1], drawn[:, 1:]
 
     def _start(self, p: Incident, u: Tensor) -> Tensor | None:
@@ -242,7 +241,7 @@ class ShowerSampler(Sampler):
         response = torch.minimum(torch.maximum(response, net.response_range[0]), net.response_range[1])
         total = net.scales.mev_per_gev * p.energy * torch.exp(0.1 * response * net.response_width(p.energy))
         if net.refined:
-            total = total * torch.exp(net.over_corrections(net.response_terms(p), net.response_correction))
+            total = total * torch.exp(net.over_corrections(net.terms_of(p), net.response_correction))
         if outline is None or start is None:
             development = self._development(p, total, *noise(2)) if net.refined else None
             energy = self._layer_energies(p, total, *noise(layers), development)
@@ -430,9 +429,7 @@ class LayeredSampler(ShowerSampler):
         total, layer_mev, count, latents, mean = self._shower(p, u_shower, z_shower)
         tables = net.tables(net.context_features(p, layer_mev, count, mean, latents), whole=True)
         latents = latents * net.latent_scale + net.latent_centre
-        rings = latents[:, : RINGS - 1] + net.over_corrections(
-            net.spot_terms(p.log_energy, p.incline), net.ring_correction
-        )
+        rings = latents[:, : RINGS - 1] + net.over_corrections(net.terms_of(p), net.ring_correction)
         latents = torch.cat([rings, latents[:, RINGS - 1 :]], 1)
 
         capacity = self.output.capacity  # type: ignore[union-attr]

@@ -36,6 +36,7 @@ from ddcalogen.training.systems._layered_calibration import (
     cells_of,
     core_shift,
     development_shifts,
+    groups_of_like,
     layer_shifts,
     radius_shift,
     response_shifts,
@@ -203,19 +204,17 @@ class Layered(ShowerSystem[LayeredConfig]):
                 layer_mev = torch.from_numpy(sample.layer_mev).to(torch.float32) + 1e-6
                 of_showers, _ = net.summary(p, layer_mev, layer_mev.sum(1, keepdim=True))
                 features.append(of_showers[:, 1:5, 0].double().numpy())
-            response_terms = net.response_terms(p).double().numpy()
-            spot_terms, incline = (
-                net.spot_terms(p.log_energy, p.incline).double().numpy(),
-                p.incline[:, 0].double().numpy(),
-            )
+            terms = net.terms_of(p).double().numpy()
+            along_field = (p.along_x**2 - p.along_y**2)[:, 0].double().numpy()
+            groups = groups_of_like(log_energy, p.incline[:, 0].double().numpy(), along_field)
             path = p.path.double().numpy()
-        response = response_shifts(*cells, log_energy, response_terms)
-        net.response_correction.add_(torch.from_numpy(part * response).to(torch.float32))
+        response = response_shifts(*cells, log_energy, terms)
+        net.response_correction.add_(torch.from_numpy(part * response[:, None]).to(torch.float32))
         core = core_shift(*cells, log_energy)
         net.core_correction.add_(part * core).clamp_(0.0, _MOST_CORE)
-        development = development_shifts(*cells, log_energy, path, spot_terms)
+        development = development_shifts(*cells, log_energy, path, terms)
         net.development_correction.add_(torch.from_numpy(part * development).to(torch.float32))
-        rings = ring_shifts(*cells, log_energy, incline, spot_terms)
+        rings = ring_shifts(*cells, groups, terms)
         net.ring_correction.add_(torch.from_numpy(part * rings).to(torch.float32))
         layers = layer_shifts(*cells, log_energy)
         net.layer_correction.add_(torch.from_numpy(part * layers).to(torch.float32))
@@ -230,7 +229,7 @@ class Layered(ShowerSystem[LayeredConfig]):
         tables = net.radius_correction.double().numpy()
         levels = nodes + tables[: len(ENERGY_KNOTS)]
         at = np.exp(levels.mean(0)) - RADIUS_OFFSET_MM
-        radius = part * radius_shift(*cells, log_energy, incline, spot_terms, at, RADIUS_OFFSET_MM)
+        radius = part * radius_shift(*cells, groups, terms, at, RADIUS_OFFSET_MM)
         levels = np.maximum.accumulate(levels + radius[: len(ENERGY_KNOTS)], 1) - nodes
         tables = np.concatenate([levels, tables[len(ENERGY_KNOTS) :] + radius[len(ENERGY_KNOTS) :]])
         net.radius_correction.copy_(torch.from_numpy(tables))

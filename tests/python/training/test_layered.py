@@ -366,7 +366,7 @@ def test_radii_move_by_the_correction_of_their_shower() -> None:
 
 
 def test_the_outermost_radius_that_was_learned_is_found_at_its_level() -> None:
-    """Tables are continued beyond it to level 1, along the parabola of the last interval."""
+    """Tables are continued beyond it to level 1, along the hyperbola of the last interval."""
     torch.manual_seed(2)
     net = LayeredNetworks(ECAL, layer_hidden=(8, 8), table_hidden=(8, 8), refined=True)
     features = torch.randn(3, net.context.weights[0].shape[1], 5)

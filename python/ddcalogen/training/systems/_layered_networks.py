@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,8 @@ SPECTRUM_NODES, SPECTRUM_RANGE = 1024, (-8.0, 14.0)
 """Table from x = logit of the share of spots below an energy to the logarithm of that energy."""
 SPECTRUM_ZONES_MM = (7.0, 20.0)
 """Radii between the zones that have spectra of their own: spots share a readout cell more often near the axis."""
+RADIUS_BEND = 0.37
+"""How sharply radii rise in the last interval of their tables: a hundredth of Geant4's spots follow it up to 600 mm."""
 RADIUS_CORRECTION_NODES, RADIUS_CORRECTION_RANGE = 52, (0.4, 6.9)
 """Table of the correction of radii, over ln(r + offset)."""
 LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4
@@ -249,11 +251,19 @@ def level_of_place(v: Tensor) -> Tensor:
 def radius_place(v: Tensor) -> Tensor:
     """Place among the nodes of a table of radii, 0 .. RADIUS_NODES, of a place 0 .. 1 as from `place_of_level`.
 
-    In the last interval, where the few spots are that go far, ln(r) is a parabola: Geant4's spots thin out there.
+    In the last interval, where the few spots are that go far, ln(r) is a hyperbola: Geant4's spots thin out there.
     """
     place = v * float(RADIUS_NODES)
     last = torch.relu(place - (RADIUS_NODES - 1.0))
-    return place - last + last * last
+    return place - last + _far_place(last)
+
+
+N = TypeVar("N", float, Tensor)
+
+
+def _far_place(part: N) -> N:
+    """Of a part of the last interval of a table of radii, 0 .. 1 to 0 .. 1."""
+    return RADIUS_BEND * part / (1.0 + RADIUS_BEND - part)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -608,32 +618,34 @@ class LayeredNetworks(nn.Module):
 
         The outermost nodes are quantiles of levels LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY and their complements (which
         can be fitted); with `whole` they are continued in straight lines to levels 0 and 1, radii outwards only, and
-        these along the parabola of `radius_place`.
+        these as in `radius_place`.
         """
         raw = self.context(features) if raw is None else raw
         batch, _, columns = raw.shape
 
-        def increasing(
-            values: Tensor, start: float, step: float, least: float, *, low: bool, high: bool, power: int = 1
-        ) -> Tensor:
+        def increasing(values: Tensor, start: float, step: float, low: float = 1.0, high: float = 1.0) -> Tensor:
+            # low, high: how much of its interval lies inside of an outermost node
             first = start + values[..., :1, :]
             steps = step * torch.exp(3.0 * torch.tanh(values[..., 1:, :] * (1.0 / 3.0)))
             nodes = torch.cat([first, first + torch.cumsum(steps, -2)], -2)
-            beyond = (1.0 - steps.shape[-2] * math.sqrt(0.5 * least)) ** -power - 1.0
-            if low:
-                nodes = torch.cat([nodes[..., :1, :] - beyond * steps[..., :1, :], nodes[..., 1:, :]], -2)
-            if high:
-                nodes = torch.cat([nodes[..., :-1, :], nodes[..., -1:, :] + beyond * steps[..., -1:, :]], -2)
+            if low < 1.0:
+                beyond = (1.0 / low - 1.0) * steps[..., :1, :]
+                nodes = torch.cat([nodes[..., :1, :] - beyond, nodes[..., 1:, :]], -2)
+            if high < 1.0:
+                beyond = (1.0 / high - 1.0) * steps[..., -1:, :]
+                nodes = torch.cat([nodes[..., :-1, :], nodes[..., -1:, :] + beyond], -2)
             return nodes
 
         at, size = self.tables_of.radius, self.tables_of.energy
         corrected = whole and self.refined
-        radius = increasing(raw[:, :at], 0.45, 0.2, LEAST_LEVEL_RADIUS, low=False, high=corrected, power=2)
+        end = _far_place(1.0 - RADIUS_NODES * math.sqrt(0.5 * LEAST_LEVEL_RADIUS)) if corrected else 1.0
+        radius = increasing(raw[:, :at], 0.45, 0.2, high=end)
         if corrected:
             terms = self.terms(features[:, 0, :1], features[:, _INCLINE, :1], features[:, _COS_TWICE, :1])
             radius = radius + self._look(radius)(self.over_corrections(terms, self.radius_correction))
         bands = raw[:, at : at + size].reshape(batch, ENERGY_BANDS, ENERGY_NODES + 1, columns)
-        energy = increasing(bands, SPECTRUM_RANGE[0] + 3.0, 0.6, LEAST_LEVEL_ENERGY, low=whole, high=whole)
+        end = 1.0 - ENERGY_NODES * math.sqrt(0.5 * LEAST_LEVEL_ENERGY) if whole else 1.0
+        energy = increasing(bands, SPECTRUM_RANGE[0] + 3.0, 0.6, low=end, high=end)
         turn = self._turns(self.harmonics(raw[:, at + size :], features, radius if corrected else None))
         return torch.cat([radius, energy.reshape(batch, size, columns), turn.reshape(batch, -1, columns)], 1)
 

@@ -460,10 +460,16 @@ def radius_shift(
     fade *= np.clip((far[1] - grid) / (far[1] - far[0]), 0.0, 1.0)
     size = terms.shape[1]
     known, seen = np.tile(np.eye(size) / _RADIUS_PRIOR**2, (len(grid), 1, 1)), np.zeros((len(grid), size))
-    for group in groups:
-        chosen = np.zeros(len(terms), bool)
-        chosen[group] = True
-        mine, theirs = (np.log(s.radius_mm[chosen[s.shower]] + offset_mm) for s in (made, truth))
+    group_of = np.full(len(terms), len(groups))
+    for number, group in enumerate(groups):
+        group_of[group] = number
+    radii = []
+    for s in (made, truth):
+        of_cells = group_of[s.shower]
+        ends = np.cumsum(np.bincount(of_cells, minlength=len(groups) + 1))
+        logs = np.log(s.radius_mm + offset_mm)[np.argsort(of_cells, kind="stable")]
+        radii.append(np.split(logs, ends[:-1])[: len(groups)])
+    for group, mine, theirs in zip(groups, *radii, strict=True):
         x, weight = terms[group].mean(0), 1.0 / _variance_of_quantiles(theirs, at)
         known += weight[:, None, None] * np.outer(x, x)
         seen += (weight * _quantile_shift(mine, theirs, at))[:, None] * x

@@ -58,7 +58,7 @@ SPECTRUM_NODES, SPECTRUM_RANGE = 1024, (-8.0, 14.0)
 SPECTRUM_ZONES_MM = (7.0, 20.0)
 """Radii between the zones that have spectra of their own: spots share a readout cell more often near the axis."""
 RADIUS_BEND = 0.37
-"""How sharply radii rise in the last interval of their tables: a hundredth of Geant4's spots follow it up to 600 mm."""
+"""How sharply radii rise in the last interval of their tables: half a percent of Geant4's spots lie there."""
 RADIUS_CORRECTION_NODES, RADIUS_CORRECTION_RANGE = 52, (0.4, 6.9)
 """Table of the correction of radii, over ln(r + offset)."""
 LEAST_LEVEL_RADIUS, LEAST_LEVEL_ENERGY = 3e-4, 5e-4

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -380,6 +381,28 @@ class Observables:
 
     def __len__(self) -> int:
         return len(self.energy_gev)
+
+    @staticmethod
+    def join(parts: Sequence[Observables]) -> Observables:
+        """Return the showers of several, one after the other; readout and weights are those of the first."""
+
+        def joined(name: str) -> Any:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        counts = np.concatenate([np.diff(part.hit_offsets) for part in parts])
+        return Observables(
+            joined("energy_gev"),
+            joined("theta_deg"),
+            {name: np.concatenate([part.scalars[name] for part in parts]) for name in parts[0].scalars},
+            joined("layer_gev"),
+            joined("radial_gev"),
+            joined("spectrum"),
+            joined("hit_gev"),
+            joined("hit_part"),
+            np.concatenate(([0], np.cumsum(counts))),
+            parts[0].readout,
+            parts[0].weights,
+        )
 
     def select(self, keep: NDArray[np.bool_]) -> Observables:
         """Return the showers of a mask."""

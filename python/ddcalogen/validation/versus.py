@@ -515,8 +515,10 @@ def compare_models(
         made = []
         for copy in range(copies):
             progress(f"{generator.card.name}, showers {copy + 1} of {copies}")
-            made.append(merge_as(generate(generator, truth, rng=rng, first_event=copy * n)[0], truth))
-        models.append(measured(generator.card.name, Showers.join(made), reference.weights))
+            # measured one by one: points take many times the memory of what is measured on them
+            content = merge_as(generate(generator, truth, rng=rng, first_event=copy * n)[0], truth)
+            made.append(measured(generator.card.name, content, reference.weights))
+        models.append(Observables.join(made))
 
     comparisons, summaries = compare_observables(
         models[0], models[1], reference, replicas=replicas, rng=rng, progress=progress

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from ddcalogen.training.data import Showers
-from ddcalogen.validation.observables import make_cells, measure
+from ddcalogen.validation.observables import Observables, make_cells, measure
 from ddcalogen.validation.samples import distort
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,6 +88,18 @@ def test_selection_keeps_showers_whole() -> None:
     assert len(some) == 3
     assert np.array_equal(some.hit_gev[: some.hit_offsets[1]], o.hit_gev[o.hit_offsets[1] : o.hit_offsets[2]])
     assert np.array_equal(some.scalars["hits"], np.diff(some.hit_offsets))
+
+
+def test_parts_join_to_what_they_were_cut_from() -> None:
+    showers = toy_showers(7)
+    o = measure(showers, make_cells(showers, DEPTH_MM, cell_mm=CELL_MM), ecal(CELL_MM))
+    first = np.arange(7) < 3
+    joined = Observables.join([o.select(first), o.select(~first)])
+    for field in dataclasses.fields(Observables):
+        if field.name == "scalars":
+            assert all(np.array_equal(joined.scalars[k], o.scalars[k]) for k in o.scalars)
+        elif field.name != "readout":
+            np.testing.assert_array_equal(getattr(joined, field.name), getattr(o, field.name))
 
 
 def test_merging_cells_are_never_cut(shared_data) -> None:  # type: ignore[no-untyped-def]

@@ -122,8 +122,9 @@ class Layered(ShowerSystem[LayeredConfig]):
         )
         return (
             "Electromagnetic shower in the ILD silicon-tungsten ECAL, learned from Geant4 showers in the gap-free ECAL "
-            "layer stack. Visible energy, energy of each layer given those before it, number of spots, energies in "
-            "rings and dipole are drawn from mixture densities; spots (about one particle each, or a part of the core) "
+            "layer stack. Visible energy, mean depth and spread in depth, energy of each layer given these and those "
+            "before it, number of spots, energies in rings and dipole are drawn from mixture densities; spots (about "
+            "one particle each, or a part of the core) "
             f"from tables of quantiles that a network gives for each layer. {charged}Field: 3.5 T along -x of the "
             "shower frame, as in a barrel stave; its effect on showers is learned with the rest and is not right where "
             "the field points elsewhere (endcaps). Outside its domain, and for other particles, it must not be used."

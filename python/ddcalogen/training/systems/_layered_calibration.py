@@ -47,11 +47,12 @@ Integers = NDArray[np.int64]
 _SPECTRUM_RANGE_MEV = (0.015, 150.0)
 _SPECTRUM_FADES_MEV = ((4.0, 8.0), (2.0, 4.0), (3.5, 6.0))
 """Where the correction ends, for each zone of radii: cells of more energy are sums of several spots, or too few."""
+_SPECTRA_FADES_MEV = ((4.0, 8.0), (6.0, 12.0), (5.0, 9.0))
+"""The same in `spectrum_shifts`, where less is taken of what few cells tell."""
 _RADIUS_FADES_MM = ((3.0, 6.0), (500.0, 900.0))
+"""Where the correction of radii begins, near the axis, and ends."""
 _RADIUS_PRIOR = 0.1
 """Standard deviation expected of each term of the correction of the logarithms of radii."""
-_SPECTRA_FADES_MEV = ((4.0, 8.0), (6.0, 12.0), (5.0, 9.0))
-"""The same for spectra that change with the incident energy: less is taken where there are few cells."""
 _SPECTRUM_PRIOR = (0.1, 0.05)
 """Shifts that are expected (standard deviation), and their change with the logarithm of the incident energy."""
 _CELLS_TOGETHER = 3.0
